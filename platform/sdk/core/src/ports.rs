@@ -1,0 +1,130 @@
+//! The ports: what the engine needs of the world. Adapters implement them; nothing else does I/O.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use time::OffsetDateTime;
+
+use crate::table::{Continuation, Etag, Operation, Page, Range, StoredRow};
+
+/// Why a read, or a write whose fate is known, did not happen.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TableError {
+    /// The store is away, overloaded or timed out. Trying again later may help.
+    #[error("the table store is unavailable: {0}")]
+    Unavailable(String),
+    /// The identity is missing or lacks the role (401, 403).
+    #[error("the table store denied access: {0}")]
+    Denied(String),
+    /// The store understood and refuses: a missing table, a key or a size that it does not allow. Trying again does
+    /// not help.
+    #[error("the table store refused the request: {0}")]
+    Refused(String),
+    /// The answer could not be understood.
+    #[error("the table store's answer is not understood: {0}")]
+    Malformed(String),
+}
+
+/// Why a transaction is not known to have been applied.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TransactError {
+    /// A row exists that should not, is missing or has another tag (404, 409, 412 inside the batch). Nothing was
+    /// written. Which operation failed is not told: the stores are not reliable in it.
+    #[error("the transaction conflicts with what is stored: {0}")]
+    Conflict(String),
+    /// Nothing was written, for another reason.
+    #[error(transparent)]
+    Refused(#[from] TableError),
+    /// The transaction may have been applied, may not, or may still be: a time-out, a broken connection, 408, 429 or
+    /// a 5xx. The caller has to read what it wrote.
+    #[error("the outcome of the transaction is unknown: {0}")]
+    Unknown(String),
+}
+
+/// A table store: Azure Tables, or the embedded one.
+///
+/// Partitions are linearizable: a read sees every transaction that was acknowledged before it began.
+#[async_trait]
+pub trait TableStore: Send + Sync {
+    /// Reads one row.
+    async fn get(&self, table: &str, partition: &str, key: &str) -> Result<Option<StoredRow>, TableError>;
+
+    /// Reads one page of a range. One call is one request.
+    async fn query(&self, table: &str, range: &Range, from: Option<&Continuation>) -> Result<Page, TableError>;
+
+    /// Writes all operations to one partition, or none, in one request that is never repeated by the adapter. Returns
+    /// the new tag of each operation's row, in order; `None` for deletions.
+    async fn transact(
+        &self,
+        table: &str,
+        partition: &str,
+        operations: &[Operation],
+    ) -> Result<Vec<Option<Etag>>, TransactError>;
+}
+
+/// A message for a command queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// The message id, at most 128 characters.
+    pub id: String,
+    /// The session: all messages of one session are handled in order, one at a time.
+    pub session: String,
+    /// The W3C trace context of the sender.
+    pub traceparent: Option<String>,
+    /// The body: an [`crate::Envelope`] in JSON.
+    pub body: Bytes,
+}
+
+/// Why sending or publishing failed. Either may have happened in part: receivers discard what they have seen.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SendError {
+    /// Trying again later may help.
+    #[error("{target} is unavailable: {reason}")]
+    Unavailable {
+        /// The queue or topic.
+        target: String,
+        /// What it answered.
+        reason: String,
+    },
+    /// The identity is missing or lacks the role (401, 403).
+    #[error("{target} denied access: {reason}")]
+    Denied {
+        /// The queue or topic.
+        target: String,
+        /// What it answered.
+        reason: String,
+    },
+    /// Trying again does not help: too large, no such queue, malformed.
+    #[error("{target} refused: {reason}")]
+    Refused {
+        /// The queue or topic.
+        target: String,
+        /// What it answered.
+        reason: String,
+    },
+}
+
+/// The command queues of the services, by the service's name.
+#[async_trait]
+pub trait CommandQueue: Send + Sync {
+    /// Sends the messages in order. An adapter may need several requests; a failure may leave the first ones sent.
+    async fn send(&self, service: &str, messages: &[Message]) -> Result<(), SendError>;
+}
+
+/// The topic that integration events are published to.
+#[async_trait]
+pub trait EventBus: Send + Sync {
+    /// Publishes CloudEvents in their JSON format, byte for byte as given.
+    async fn publish(&self, events: &[Bytes]) -> Result<(), SendError>;
+}
+
+/// Time and waiting.
+#[async_trait]
+pub trait Clock: Send + Sync {
+    /// The current time, UTC.
+    fn now(&self) -> OffsetDateTime;
+
+    /// Returns when the duration has passed.
+    async fn sleep(&self, duration: Duration);
+}
