@@ -1,0 +1,1 @@
+//! The gateway layer's descriptors.

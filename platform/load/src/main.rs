@@ -1,0 +1,3 @@
+//! Loads a file of orders through GraphQL.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Descriptors and the typed graph of resources. Pure.

@@ -1,0 +1,1 @@
+//! The graph as resource lists and packages. Pure.

@@ -1,0 +1,1 @@
+//! GraphQL: mutations to commands, queries to views.

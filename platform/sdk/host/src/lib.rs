@@ -1,0 +1,1 @@
+//! A custom handler as Azure Functions calls it.

@@ -1,0 +1,1 @@
+//! Given/when/then and conformance suites of the ports.

@@ -1,0 +1,1 @@
+//! The orders service's aggregates and projections.

@@ -1,0 +1,1 @@
+//! System tests, architecture rules, golden files.
