@@ -1,8 +1,3 @@
-//! Azure in one process, on loopback.
-
-mod broker;
-mod identity;
-mod tables;
-mod topic;
+//! The command line of the local Azure.
 
 fn main() {}
