@@ -1,0 +1,158 @@
+//! The limits of Azure Tables, checked before any I/O, by every adapter alike.
+
+use std::collections::HashSet;
+
+use super::{Etag, MAX_OPERATIONS, MAX_ROW_BYTES, MAX_STRING_UNITS, MAX_TRANSACTION_BYTES, Operation, Range, Row, Value};
+use crate::ports::TableError;
+
+/// The most bytes of a partition or row key, in UTF-16 (Azure Tables: 1 KiB).
+pub const MAX_KEY_BYTES: usize = 1024;
+/// The most properties of a row besides keys and time stamp (Azure Tables: 252).
+pub const MAX_PROPERTIES: usize = 252;
+/// The most bytes of one binary property (Azure Tables: 64 KiB).
+pub const MAX_BINARY_BYTES: usize = 64 * 1024;
+
+/// Checks a transaction: number of operations, keys, row and property sizes, names, tags, total size.
+///
+/// # Errors
+/// [`TableError::Refused`] with what is wrong.
+pub fn check_transaction(partition: &str, operations: &[Operation]) -> Result<(), TableError> {
+    for operation in operations {
+        let tag = match operation {
+            Operation::Replace(_, tag) | Operation::Merge(_, tag) | Operation::Delete(_, Some(tag)) => tag,
+            Operation::Insert(_) | Operation::Put(_) | Operation::Delete(_, None) => continue,
+        };
+        check_tag(tag)?;
+    }
+    check_rows(
+        partition,
+        operations.iter().map(|operation| match operation {
+            Operation::Insert(row) | Operation::Put(row) | Operation::Replace(row, _) | Operation::Merge(row, _) => {
+                (row.key.as_str(), Some(row))
+            }
+            Operation::Delete(key, _) => (key.as_str(), None),
+        }),
+    )
+}
+
+/// Checks the keys and rows of a transaction; a deletion has no row.
+///
+/// # Errors
+/// [`TableError::Refused`] with what is wrong.
+pub fn check_rows<'a>(
+    partition: &str,
+    writes: impl ExactSizeIterator<Item = (&'a str, Option<&'a Row>)>,
+) -> Result<(), TableError> {
+    let operations = writes.len();
+    if operations == 0 || operations > MAX_OPERATIONS {
+        return refuse(format!("a transaction holds 1 to {MAX_OPERATIONS} operations, not {operations}"));
+    }
+    check_key("partition", partition)?;
+    let mut keys = HashSet::with_capacity(operations);
+    let mut total = 0;
+    for (key, row) in writes {
+        check_key("row", key)?;
+        if !keys.insert(key) {
+            return refuse(format!("the row key {key:?} occurs twice in a transaction"));
+        }
+        let Some(row) = row else { continue };
+        for (name, value) in &row.properties {
+            check_property(key, name, value)?;
+            total += name.len() + json_len(value);
+        }
+        if row.properties.len() > MAX_PROPERTIES {
+            return refuse(format!("the row {key:?} has {} properties", row.properties.len()));
+        }
+        let size = row.size(partition);
+        if size > MAX_ROW_BYTES {
+            return refuse(format!("the row {key:?} takes {size} bytes, at most {MAX_ROW_BYTES} are allowed"));
+        }
+    }
+    if total > MAX_TRANSACTION_BYTES {
+        return refuse(format!("a transaction takes {total} bytes, at most {MAX_TRANSACTION_BYTES} are allowed"));
+    }
+    Ok(())
+}
+
+/// Checks the bounds of a range read.
+///
+/// # Errors
+/// [`TableError::Refused`] with what is wrong.
+pub fn check_range(range: &Range) -> Result<(), TableError> {
+    if !(1..=1000).contains(&range.top) {
+        return refuse(format!("a page holds 1 to 1,000 rows, not {}", range.top));
+    }
+    check_key("partition", &range.partition)?;
+    check_key("row", &range.from)?;
+    range.to.as_deref().map_or(Ok(()), |to| check_key("row", to))
+}
+
+/// Checks a partition or row key; `what` says which.
+///
+/// # Errors
+/// [`TableError::Refused`] with what is wrong.
+pub fn check_key(what: &str, key: &str) -> Result<(), TableError> {
+    let size = 2 * key.encode_utf16().count();
+    if size > MAX_KEY_BYTES {
+        return refuse(format!("a {what} key takes {size} bytes, at most {MAX_KEY_BYTES} are allowed"));
+    }
+    match key.chars().find(|&letter| matches!(letter, '/' | '\\' | '#' | '?') || letter.is_control()) {
+        Some(letter) => refuse(format!("the {what} key {key:?} holds {letter:?}")),
+        None => Ok(()),
+    }
+}
+
+/// A tag that matches every version would turn a guarded write into a blind one.
+fn check_tag(tag: &Etag) -> Result<(), TableError> {
+    if tag.0.is_empty() || tag.0 == "*" || tag.0.chars().any(|letter| letter.is_control() || !letter.is_ascii()) {
+        return refuse(format!("{:?} is no version tag", tag.0));
+    }
+    Ok(())
+}
+
+fn check_property(key: &str, name: &str, value: &Value) -> Result<(), TableError> {
+    let mut letters = name.bytes();
+    let well_formed = letters.next().is_some_and(|first| first == b'_' || first.is_ascii_alphabetic())
+        && letters.all(|letter| letter == b'_' || letter.is_ascii_alphanumeric())
+        && name.len() <= 255;
+    if !well_formed || ["PartitionKey", "RowKey", "Timestamp"].contains(&name) {
+        return refuse(format!("the row {key:?} has a property named {name:?}"));
+    }
+    match value {
+        Value::String(text) => {
+            // A unit takes one to three bytes in UTF-8: most texts need no counting.
+            if text.len() > MAX_STRING_UNITS && text.encode_utf16().count() > MAX_STRING_UNITS {
+                return refuse(format!("{name:?} of the row {key:?} is longer than {MAX_STRING_UNITS} UTF-16 units"));
+            }
+        }
+        Value::Binary(bytes) if bytes.len() > MAX_BINARY_BYTES => {
+            return refuse(format!("{name:?} of the row {key:?} is longer than {MAX_BINARY_BYTES} bytes"));
+        }
+        Value::Double(number) if !number.is_finite() => {
+            return refuse(format!("{name:?} of the row {key:?} is no finite number"));
+        }
+        Value::Int64(_) | Value::Bool(_) | Value::Double(_) | Value::Binary(_) => {}
+    }
+    Ok(())
+}
+
+/// How long a value is on the wire, where it is JSON.
+fn json_len(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text
+            .bytes()
+            .map(|byte| match byte {
+                b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 2,
+                0..=31 => 6,
+                _ => 1,
+            })
+            .sum(),
+        Value::Int64(_) | Value::Double(_) => 24,
+        Value::Bool(_) => 5,
+        Value::Binary(bytes) => bytes.len().div_ceil(3) * 4,
+    }
+}
+
+fn refuse(why: String) -> Result<(), TableError> {
+    Err(TableError::Refused(why))
+}
