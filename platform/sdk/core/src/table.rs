@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 mod limits;
 
-pub use limits::{MAX_BINARY_BYTES, MAX_KEY_BYTES, MAX_PROPERTIES, check_key, check_range, check_rows, check_transaction};
+pub use limits::{
+    MAX_BINARY_BYTES, MAX_KEY_BYTES, MAX_PROPERTIES, check_key, check_range, check_rows, check_transaction,
+};
 
 /// The most operations that one entity-group transaction may hold (Azure Tables: 100).
 pub const MAX_OPERATIONS: usize = 100;

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{Etag, MAX_OPERATIONS, MAX_ROW_BYTES, MAX_STRING_UNITS, MAX_TRANSACTION_BYTES, Operation, Range, Row, Value};
+use super::{
+    Etag, MAX_OPERATIONS, MAX_ROW_BYTES, MAX_STRING_UNITS, MAX_TRANSACTION_BYTES, Operation, Range, Row, Value,
+};
 use crate::ports::TableError;
 
 /// The most bytes of a partition or row key, in UTF-16 (Azure Tables: 1 KiB).
