@@ -1,3 +1,46 @@
-//! The developer's commands.
+//! `cargo xtask`: the developer's commands. It reads flags, builds, and hands over to the binary that does the work.
 
-fn main() {}
+mod build;
+mod flags;
+mod load;
+mod state;
+mod test;
+mod token;
+mod up;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+
+use crate::flags::Task;
+
+fn main() -> ExitCode {
+    let task = match flags::parse(lexopt::Parser::from_env()) {
+        Ok(task) => task,
+        Err(error) => {
+            eprintln!("xtask: {error}; see `cargo xtask help`");
+            return ExitCode::from(2);
+        }
+    };
+    let done = match task {
+        Task::Help => {
+            println!("{}", flags::HELP);
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Up(up) => up::run(&up),
+        Task::Token(token) => token::run(&token),
+        Task::Load(load) => load::run(&load),
+        Task::Test { args } => test::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Becomes the command: its process, its signals, its exit status. It only returns to say why it could not.
+fn become_command(command: &mut Command) -> Result<ExitCode> {
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot start {}", command.get_program().display()))
+}

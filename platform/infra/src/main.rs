@@ -1,3 +1,48 @@
-//! Links every descriptor and writes the graph.
+//! `skein-infra`: the one binary that links every descriptor, and writes what is made of them.
 
-fn main() {}
+mod flags;
+mod packages;
+mod platform;
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use skein_model::Graph;
+use skein_render::Endpoints;
+
+use crate::flags::Task;
+
+fn main() -> Result<()> {
+    match flags::parse(lexopt::Parser::from_env())? {
+        Task::Help => print(flags::HELP),
+        Task::Graph => print(&serde_json::to_string_pretty(&graph()?)?),
+        Task::Resources { planes } => {
+            let list = skein_render::resources(&graph()?, &Endpoints::loopback(&planes));
+            print(&serde_json::to_string_pretty(&list)?)
+        }
+        Task::Packages { out, binaries } => packages::write(&graph()?, &out, &binaries),
+    }
+}
+
+/// Every layer. A new service is one more line here.
+fn graph() -> Result<Graph> {
+    let services = vec![orders_infra::service(), inventory_infra::service()];
+    Graph::new(platform::platform(), gateway_infra::gateway(&services), services)
+        .context("the descriptors do not fit together")
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", text.trim_end()).context("cannot write to stdout")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_descriptors_fit_together() {
+        let graph = graph().unwrap();
+        assert_eq!(graph.gateway.services, ["orders", "inventory"]);
+    }
+}

@@ -1,1 +1,11 @@
-//! Descriptors and the typed graph of resources. Pure.
+//! Descriptors and the graph that they make. Pure: data in, data out; what is wrong is told by name.
+//!
+//! Each layer describes itself as a Rust value: a [`Service`] in its `infra` crate, the [`Platform`] and the
+//! [`Gateway`] in theirs. `skein-infra` links them all into one [`Graph`]; everything that deploys or runs the system
+//! reads the graph and nothing else.
+
+mod graph;
+mod service;
+
+pub use graph::{Gateway, Graph, GraphError, Platform};
+pub use service::{App, Connection, Function, FunctionApp, Handled, Service, Trigger};

@@ -1,0 +1,58 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use lexopt::prelude::*;
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+skein-infra graph                              the graph of all descriptors as JSON
+skein-infra resources --planes URL             the list of resources of a system whose planes are all at URL
+skein-infra packages --out DIR --binaries DIR  the package of each function app, DIR/{site}/, with its binary";
+
+/// What is asked for.
+#[derive(Debug, PartialEq)]
+pub enum Task {
+    /// The help.
+    Help,
+    /// The graph.
+    Graph,
+    /// The list of resources.
+    Resources {
+        /// Where all planes answer.
+        planes: String,
+    },
+    /// The packages.
+    Packages {
+        /// Where they are written.
+        out: PathBuf,
+        /// Where Cargo left the binaries.
+        binaries: PathBuf,
+    },
+}
+
+/// Reads the command line.
+pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
+    let (mut command, mut planes, mut out, mut binaries) = (None, None, None, None);
+    while let Some(arg) = args.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(Task::Help),
+            Long("planes") => planes = Some(args.value()?.string()?),
+            Long("out") => out = Some(PathBuf::from(args.value()?)),
+            Long("binaries") => binaries = Some(PathBuf::from(args.value()?)),
+            Value(value) if command.is_none() => command = Some(value.string()?),
+            _ => return Err(arg.unexpected().into()),
+        }
+    }
+    match command.as_deref() {
+        None => Ok(Task::Help),
+        Some("graph") => Ok(Task::Graph),
+        Some("resources") => Ok(Task::Resources { planes: planes.context("resources needs --planes URL")? }),
+        Some("packages") => Ok(Task::Packages {
+            out: out.context("packages needs --out DIR")?,
+            binaries: binaries.context("packages needs --binaries DIR")?,
+        }),
+        Some(other) => bail!("there is no command {other:?}; see --help"),
+    }
+}

@@ -1,0 +1,250 @@
+//! The graph: all layers, and what must hold between them.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::service::{App, Service, Trigger};
+
+/// The platform layer: what all services share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Platform {
+    /// The part of every resource's name that tells this system from others: `[a-z][a-z0-9]{1,7}`.
+    pub system: String,
+    /// How often Event Grid delivers before an event becomes a dead letter, at most 30.
+    pub delivery_attempts: u32,
+    /// How long Event Grid keeps trying, in minutes, at most 1,440.
+    pub event_minutes: u32,
+}
+
+/// The gateway layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gateway {
+    /// The services whose GraphQL it shows, by name.
+    pub services: Vec<String>,
+}
+
+/// Everything that is deployed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Graph {
+    /// The platform layer.
+    pub platform: Platform,
+    /// The gateway layer.
+    pub gateway: Gateway,
+    /// The services, one resource group each.
+    pub services: Vec<Service>,
+}
+
+/// What does not fit together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GraphError {
+    /// A name that cannot be part of a resource's name.
+    #[error("the name {0:?} must match [a-z][a-z0-9]{{1,{1}}}")]
+    Name(String, usize),
+    /// Two services of one name.
+    #[error("two services are called {0:?}")]
+    Duplicate(String),
+    /// Two functions of one app with one name, or two consumers of one service.
+    #[error("{0:?} stands twice in {1}")]
+    Twice(String, String),
+    /// Two services that publish one category: their events could not be told apart.
+    #[error("the category {category:?} is published by both {first:?} and {second:?}")]
+    Category {
+        /// The category.
+        category: String,
+        /// One service.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A category that nobody publishes.
+    #[error("{consumer:?} of {service:?} reads {category:?}, which no service publishes")]
+    Unpublished {
+        /// The reading service.
+        service: String,
+        /// Its consumer.
+        consumer: String,
+        /// The category.
+        category: String,
+    },
+    /// A service that the graph does not have.
+    #[error("{0} names the service {1:?}, which does not exist")]
+    Unknown(String, String),
+    /// A number beyond what Azure allows.
+    #[error("{what} is {value}, at most {most} is allowed and at least 1")]
+    Bound {
+        /// The setting.
+        what: String,
+        /// Its value.
+        value: u32,
+        /// The bound.
+        most: u32,
+    },
+    /// More categories than a subscription's filter holds.
+    #[error("{0:?} reads {1} categories, a subscription's filter holds {MAX_FILTER_VALUES}")]
+    Filter(String, usize),
+}
+
+/// Event Grid's bound on the values of a subscription's filters.
+const MAX_FILTER_VALUES: usize = 25;
+/// The longest part of a storage account's name that a system may take: `st`, the system, the service, the shard are
+/// 24 characters at most.
+const MAX_SYSTEM_CHARS: usize = 7;
+const MAX_SERVICE_CHARS: usize = 13;
+/// Two digits of a storage account's name.
+const MAX_SHARDS: u32 = 99;
+
+impl Graph {
+    /// The graph, once everything in it fits together.
+    ///
+    /// # Errors
+    /// The first thing that does not.
+    pub fn new(platform: Platform, gateway: Gateway, services: Vec<Service>) -> Result<Self, GraphError> {
+        let graph = Graph { platform, gateway, services };
+        graph.check()?;
+        Ok(graph)
+    }
+
+    /// The service of this name.
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == name)
+    }
+
+    /// Tells the first thing that does not fit together; a graph that was read from a file is checked with it.
+    ///
+    /// # Errors
+    /// See [`GraphError`].
+    pub fn check(&self) -> Result<(), GraphError> {
+        name(&self.platform.system, MAX_SYSTEM_CHARS)?;
+        bound("the number of delivery attempts", self.platform.delivery_attempts, 30)?;
+        bound("the time to live of an event in minutes", self.platform.event_minutes, 1440)?;
+        let mut names = BTreeSet::new();
+        let mut published: Vec<(&str, &str)> = Vec::new();
+        for service in &self.services {
+            name(&service.name, MAX_SERVICE_CHARS)?;
+            bound("the number of shards", service.shards.into(), MAX_SHARDS)?;
+            if !names.insert(service.name.as_str()) {
+                return Err(GraphError::Duplicate(service.name.clone()));
+            }
+            for category in &service.publishes {
+                if let Some((_, first)) = published.iter().find(|(known, _)| known == category) {
+                    return Err(GraphError::Category {
+                        category: category.clone(),
+                        first: (*first).to_owned(),
+                        second: service.name.clone(),
+                    });
+                }
+                published.push((category, &service.name));
+            }
+            for app in [App::Command, App::Query] {
+                let functions = service.app(app).functions.iter().map(|function| function.name.as_str());
+                once(functions, || format!("the functions of {:?}", service.app(app).binary))?;
+            }
+            once(service.handles.iter().map(|handled| handled.consumer.as_str()), || {
+                format!("the consumers of {:?}", service.name)
+            })?;
+            let categories = service.handled_categories().len();
+            if categories > MAX_FILTER_VALUES {
+                return Err(GraphError::Filter(service.name.clone(), categories));
+            }
+        }
+        let known = |by: String, service: &String| {
+            if names.contains(service.as_str()) { Ok(()) } else { Err(GraphError::Unknown(by, service.clone())) }
+        };
+        for service in &self.services {
+            for target in &service.sends_to {
+                known(format!("{:?}", service.name), target)?;
+            }
+            for handled in &service.handles {
+                for category in &handled.categories {
+                    if !published.iter().any(|(known, _)| known == category) {
+                        return Err(GraphError::Unpublished {
+                            service: service.name.clone(),
+                            consumer: handled.consumer.clone(),
+                            category: category.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        self.gateway.services.iter().try_for_each(|service| known("the gateway".to_owned(), service))
+    }
+}
+
+impl Service {
+    /// The paths of an app's open functions: what its authentication leaves out.
+    pub fn open_paths(&self, app: App) -> Vec<String> {
+        let open = |trigger: &Trigger| match trigger {
+            Trigger::Http { route, open: true, .. } => Some(format!("/api/{route}")),
+            _ => None,
+        };
+        self.app(app).functions.iter().filter_map(|function| open(&function.trigger)).collect()
+    }
+}
+
+fn name(text: &str, most: usize) -> Result<(), GraphError> {
+    let mut letters = text.bytes();
+    let good = letters.next().is_some_and(|first| first.is_ascii_lowercase())
+        && letters.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && (2..=most).contains(&text.len());
+    if good { Ok(()) } else { Err(GraphError::Name(text.to_owned(), most - 1)) }
+}
+
+fn bound(what: &str, value: u32, most: u32) -> Result<(), GraphError> {
+    if (1..=most).contains(&value) { Ok(()) } else { Err(GraphError::Bound { what: what.to_owned(), value, most }) }
+}
+
+fn once<'a>(texts: impl Iterator<Item = &'a str>, place: impl Fn() -> String) -> Result<(), GraphError> {
+    let mut seen = BTreeSet::new();
+    for text in texts {
+        if !seen.insert(text) {
+            return Err(GraphError::Twice(text.to_owned(), place()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(services: Vec<Service>) -> Result<Graph, GraphError> {
+        let platform = Platform { system: "skein".into(), delivery_attempts: 30, event_minutes: 1440 };
+        let gateway = Gateway { services: services.iter().map(|service| service.name.clone()).collect() };
+        Graph::new(platform, gateway, services)
+    }
+
+    #[test]
+    fn a_graph_survives_json() {
+        let desk = Service::new("desk").publishes("ticket").view("by-id", "tickets", &["ticket"]).sends_to("desk");
+        let graph = graph(vec![desk]).unwrap();
+        let json = serde_json::to_string(&graph).unwrap();
+        assert_eq!(serde_json::from_str::<Graph>(&json).unwrap(), graph);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_by_name() {
+        let check = |services: Vec<Service>, expected: &str| {
+            assert_eq!(graph(services).unwrap_err().to_string(), expected);
+        };
+        check(vec![Service::new("Desk")], r#"the name "Desk" must match [a-z][a-z0-9]{1,12}"#);
+        check(vec![Service::new("desk"), Service::new("desk")], r#"two services are called "desk""#);
+        check(
+            vec![Service::new("desk").publishes("ticket"), Service::new("shop").publishes("ticket")],
+            r#"the category "ticket" is published by both "desk" and "shop""#,
+        );
+        check(
+            vec![Service::new("desk").reaction("greeter", &["guest"])],
+            r#""greeter" of "desk" reads "guest", which no service publishes"#,
+        );
+        check(vec![Service::new("desk").sends_to("shop")], r#""desk" names the service "shop", which does not exist"#);
+        let twice = Service::new("desk").publishes("t").reaction("one", &["t"]).reaction("one", &["t"]);
+        check(vec![twice], r#""one" stands twice in the consumers of "desk""#);
+        let mut sharded = Service::new("desk");
+        sharded.shards = 0;
+        check(vec![sharded], "the number of shards is 0, at most 99 is allowed and at least 1");
+    }
+}

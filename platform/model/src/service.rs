@@ -1,0 +1,241 @@
+//! A service's descriptor: its two function apps, what it publishes and reads, its tables.
+
+use serde::{Deserialize, Serialize};
+
+/// A bounded context as it is deployed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Service {
+    /// The name: `[a-z][a-z0-9]{1,15}`, part of every resource's name.
+    pub name: String,
+    /// The app that takes mutations and decides: alone with the event store.
+    pub command: FunctionApp,
+    /// The app that folds events into views and answers queries.
+    pub query: FunctionApp,
+    /// The categories of its aggregates whose integration events leave the service.
+    pub publishes: Vec<String>,
+    /// What its projections and reactions read. Event Grid's filter comes from here.
+    pub handles: Vec<Handled>,
+    /// The tables of its views.
+    pub views: Vec<String>,
+    /// The services whose command queues its apps may send to, besides its own.
+    pub sends_to: Vec<String>,
+    /// How many storage accounts share its event store. An aggregate never moves, so that this is fixed once events
+    /// are stored.
+    pub shards: u16,
+}
+
+/// A consumer of integration events within a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Handled {
+    /// The projection's or reaction's name.
+    pub consumer: String,
+    /// The categories that it must receive, all of them: a missing one would be taken for a gap.
+    pub categories: Vec<String>,
+}
+
+/// Which of a service's two apps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum App {
+    /// Mutations, command handler, process managers.
+    Command,
+    /// Event handlers, queries.
+    Query,
+}
+
+impl App {
+    /// The part of a resource's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            App::Command => "command",
+            App::Query => "query",
+        }
+    }
+}
+
+/// A function app: one binary, several functions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FunctionApp {
+    /// The binary that Cargo builds, and the site's name without its prefix.
+    pub binary: String,
+    /// The functions, by name.
+    pub functions: Vec<Function>,
+}
+
+/// A function and what starts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Function {
+    /// The folder's name in the package, and the path under which the host calls it.
+    pub name: String,
+    /// What starts it.
+    pub trigger: Trigger,
+}
+
+/// What starts a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "type")]
+pub enum Trigger {
+    /// A request, forwarded as it is.
+    Http {
+        /// The methods, in capitals.
+        methods: Vec<String>,
+        /// The route below `/api/`.
+        route: String,
+        /// Whether the platform's authentication lets it pass without a token. Health only.
+        open: bool,
+    },
+    /// A message of a queue of the service's own namespace.
+    ServiceBus {
+        /// The queue.
+        queue: String,
+        /// The prefix of the connection's settings.
+        connection: Connection,
+        /// Whether messages of one session are handled one at a time, in order.
+        sessions: bool,
+    },
+}
+
+/// The connections that triggers name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Connection {
+    /// To the command queue.
+    Commands,
+    /// To the events queue.
+    Events,
+}
+
+impl Connection {
+    /// The prefix of the connection's settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Connection::Commands => "COMMANDS",
+            Connection::Events => "EVENTS",
+        }
+    }
+}
+
+impl Service {
+    /// The queue of a service's command envelopes.
+    pub const COMMANDS: &'static str = "commands";
+    /// The queue of the integration events that a service reads.
+    pub const EVENTS: &'static str = "events";
+
+    /// A service with the functions that every service has, which publishes and reads nothing yet.
+    pub fn new(name: &str) -> Self {
+        let graphql = || Function::http("graphql", "POST", "graphql");
+        let health =
+            || [Function::health("health_live", "health/live"), Function::health("health_ready", "health/ready")];
+        let app = |app: App, functions: Vec<Function>| FunctionApp {
+            binary: format!("{name}-{}", app.as_str()),
+            functions: functions.into_iter().chain(health()).collect(),
+        };
+        Service {
+            name: name.to_owned(),
+            command: app(
+                App::Command,
+                vec![
+                    graphql(),
+                    Function::http("outcomes", "GET", "outcomes/{aggregate}/{command}"),
+                    Function::messages("commands", Service::COMMANDS, Connection::Commands, true),
+                ],
+            ),
+            query: app(
+                App::Query,
+                vec![graphql(), Function::messages("events", Service::EVENTS, Connection::Events, false)],
+            ),
+            publishes: Vec::new(),
+            handles: Vec::new(),
+            views: Vec::new(),
+            sends_to: Vec::new(),
+            shards: 1,
+        }
+    }
+
+    /// The service, publishing integration events of aggregates of this category, too.
+    #[must_use]
+    pub fn publishes(mut self, category: &str) -> Self {
+        insert(&mut self.publishes, category);
+        self
+    }
+
+    /// The service with one more view: its consumer's name, the table, and the categories that it reads.
+    #[must_use]
+    pub fn view(mut self, consumer: &str, table: &str, categories: &[&str]) -> Self {
+        insert(&mut self.views, table);
+        self.reads(consumer, categories)
+    }
+
+    /// The service with one more reaction: its consumer's name and the categories that it reads.
+    #[must_use]
+    pub fn reaction(self, consumer: &str, categories: &[&str]) -> Self {
+        self.reads(consumer, categories)
+    }
+
+    /// The service, sending commands to another one, too.
+    #[must_use]
+    pub fn sends_to(mut self, service: &str) -> Self {
+        insert(&mut self.sends_to, service);
+        self
+    }
+
+    fn reads(mut self, consumer: &str, categories: &[&str]) -> Self {
+        let categories = categories.iter().map(|&category| category.to_owned()).collect();
+        self.handles.push(Handled { consumer: consumer.to_owned(), categories });
+        self
+    }
+
+    /// One of its apps.
+    pub fn app(&self, app: App) -> &FunctionApp {
+        match app {
+            App::Command => &self.command,
+            App::Query => &self.query,
+        }
+    }
+
+    /// The categories that the service must receive: of all its consumers, sorted, each once.
+    pub fn handled_categories(&self) -> Vec<&str> {
+        let mut categories: Vec<_> =
+            self.handles.iter().flat_map(|handled| &handled.categories).map(String::as_str).collect();
+        categories.sort_unstable();
+        categories.dedup();
+        categories
+    }
+}
+
+impl FunctionApp {
+    /// The functions' names, sorted: what the binary's own list is held against.
+    pub fn function_names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.functions.iter().map(|function| function.name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+impl Function {
+    fn http(name: &str, method: &str, route: &str) -> Self {
+        let trigger = Trigger::Http { methods: vec![method.to_owned()], route: route.to_owned(), open: false };
+        Function { name: name.to_owned(), trigger }
+    }
+
+    fn health(name: &str, route: &str) -> Self {
+        let trigger = Trigger::Http { methods: vec!["GET".to_owned()], route: route.to_owned(), open: true };
+        Function { name: name.to_owned(), trigger }
+    }
+
+    fn messages(name: &str, queue: &str, connection: Connection, sessions: bool) -> Self {
+        let trigger = Trigger::ServiceBus { queue: queue.to_owned(), connection, sessions };
+        Function { name: name.to_owned(), trigger }
+    }
+}
+
+/// Adds the text to a sorted list that holds each text once.
+fn insert(list: &mut Vec<String>, text: &str) {
+    if let Err(place) = list.binary_search_by(|known| known.as_str().cmp(text)) {
+        list.insert(place, text.to_owned());
+    }
+}

@@ -1,0 +1,330 @@
+//! The list of resources, in ARM's shape: what is wired, with every setting's value known.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use skein_model::{App, Connection, Graph, Service, Trigger};
+
+use crate::names::Names;
+
+/// One deployed resource.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Resource {
+    /// The type, as in `Microsoft.ServiceBus/namespaces/queues`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The name: one segment for each of the type's after the provider.
+    pub name: String,
+    /// The region.
+    pub location: String,
+    /// The kind, where the type has one.
+    #[serde(rename = "kind", skip_serializing_if = "Option::is_none")]
+    pub flavour: Option<String>,
+    /// The price tier, where the type has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sku: Option<Value>,
+    /// Whom the resource acts as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// What the type's own schema describes.
+    pub properties: Value,
+}
+
+/// Whom a resource acts as.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "type")]
+pub enum Identity {
+    /// An identity that lives and dies with the resource.
+    #[serde(rename = "SystemAssigned", rename_all = "camelCase")]
+    System {
+        /// Its principal.
+        principal_id: String,
+    },
+    /// An identity of its own, by resource id.
+    #[serde(rename = "UserAssigned", rename_all = "camelCase")]
+    User {
+        /// The ids, each with an empty object, as ARM wants it.
+        user_assigned_identities: Map<String, Value>,
+    },
+}
+
+/// Where the data planes answer.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    planes: String,
+}
+
+impl Endpoints {
+    /// All planes at one address, by path: `skein-local`.
+    pub fn loopback(planes: &str) -> Self {
+        Endpoints { planes: planes.trim_end_matches('/').to_owned() }
+    }
+
+    fn tables(&self, account: &str) -> String {
+        format!("{}/tables/{account}", self.planes)
+    }
+
+    fn queue(&self, namespace: &str, queue: &str) -> String {
+        format!("{}/servicebus/{namespace}/{queue}", self.planes)
+    }
+
+    fn topic(&self, topic: &str) -> String {
+        format!("{}/eventgrid/{topic}", self.planes)
+    }
+
+    fn site(&self, site: &str) -> String {
+        format!("{}/sites/{site}", self.planes)
+    }
+
+    /// The audience of the function apps' tokens: an app registration for each environment.
+    fn audience(&self) -> &'static str {
+        "api://skein-local"
+    }
+}
+
+const REGION: &str = "local";
+const DEAD_LETTERS: &str = "eventgrid-deadletters";
+const GATEWAY: &str = "gateway";
+const PLATFORM: &str = "platform";
+
+/// Every resource of the graph: the platform's, the services' in their order, the gateway's.
+pub fn resources(graph: &Graph, endpoints: &Endpoints) -> Vec<Resource> {
+    let mut list = List { graph, endpoints, names: Names::new(&graph.platform), resources: Vec::new() };
+    list.platform();
+    for service in &graph.services {
+        list.service(service);
+    }
+    list.gateway();
+    list.resources
+}
+
+struct List<'a> {
+    graph: &'a Graph,
+    endpoints: &'a Endpoints,
+    names: Names<'a>,
+    resources: Vec<Resource>,
+}
+
+impl List<'_> {
+    fn add(&mut self, kind: &str, name: impl Into<String>, mut properties: Value) -> &mut Resource {
+        // The order of keys would otherwise depend on which crates are built together.
+        properties.sort_all_objects();
+        self.resources.push(Resource {
+            kind: kind.to_owned(),
+            name: name.into(),
+            location: REGION.to_owned(),
+            flavour: None,
+            sku: None,
+            identity: None,
+            properties,
+        });
+        self.resources.last_mut().expect("one was just added")
+    }
+
+    fn platform(&mut self) {
+        let account = self.names.platform_account();
+        self.account(&account);
+        let container = format!("{account}/default/{DEAD_LETTERS}");
+        self.add(
+            "Microsoft.Storage/storageAccounts/blobServices/containers",
+            container,
+            json!({"publicAccess": "None"}),
+        );
+        let topic = self.names.topic();
+        let principal_id = self.names.principal_id(&topic);
+        let endpoint = format!("{}/api/events", self.endpoints.topic(&topic));
+        let properties = json!({"endpoint": endpoint, "inputSchema": "CloudEventSchemaV1_0", "disableLocalAuth": true});
+        self.add("Microsoft.EventGrid/topics", topic, properties).identity = Some(Identity::System { principal_id });
+    }
+
+    fn service(&mut self, service: &Service) {
+        for app in [App::Command, App::Query] {
+            let name = self.names.identity(service.app(app));
+            let properties =
+                json!({"principalId": self.names.principal_id(&name), "clientId": self.names.client_id(&name)});
+            self.add("Microsoft.ManagedIdentity/userAssignedIdentities", name, properties);
+        }
+        self.tables(service);
+        self.queues(service);
+        self.subscription(service);
+        for app in [App::Command, App::Query] {
+            self.site(service, app);
+        }
+    }
+
+    fn account(&mut self, name: &str) {
+        let properties = json!({"allowSharedKeyAccess": false, "minimumTlsVersion": "TLS1_2"});
+        let account = self.add("Microsoft.Storage/storageAccounts", name, properties);
+        account.flavour = Some("StorageV2".to_owned());
+        account.sku = Some(json!({"name": "Standard_LRS"}));
+    }
+
+    fn tables(&mut self, service: &Service) {
+        for shard in 0..service.shards {
+            let account = self.names.account(service, shard);
+            self.account(&account);
+            let views: &[String] = if shard == 0 { &service.views } else { &[] };
+            for table in ["events", "faults"].into_iter().chain(views.iter().map(String::as_str)) {
+                let name = format!("{account}/default/{table}");
+                self.add("Microsoft.Storage/storageAccounts/tableServices/tables", name, json!({}));
+            }
+        }
+    }
+
+    fn queues(&mut self, service: &Service) {
+        let namespace = self.names.namespace(&service.name);
+        self.add("Microsoft.ServiceBus/namespaces", namespace.clone(), json!({"disableLocalAuth": true})).sku =
+            Some(json!({"name": "Standard", "tier": "Standard"}));
+        for (queue, sessions) in [(Service::COMMANDS, true), (Service::EVENTS, false)] {
+            let properties = json!({
+                "requiresSession": sessions,
+                "lockDuration": "PT5M",
+                "maxDeliveryCount": 100,
+                // It would swallow replays and reused ids; the outcome's row is the guard.
+                "requiresDuplicateDetection": false,
+                "deadLetteringOnMessageExpiration": true,
+            });
+            self.add("Microsoft.ServiceBus/namespaces/queues", format!("{namespace}/{queue}"), properties);
+        }
+    }
+
+    fn subscription(&mut self, service: &Service) {
+        let categories = service.handled_categories();
+        if categories.is_empty() {
+            return;
+        }
+        let names = self.names;
+        let queue = format!("{}/{}", names.namespace(&service.name), Service::EVENTS);
+        let queue_id = names.id(&service.name, "Microsoft.ServiceBus/namespaces/queues", &queue);
+        let account_id = names.id(PLATFORM, "Microsoft.Storage/storageAccounts", &names.platform_account());
+        let prefixes: Vec<_> = categories.iter().map(|category| format!("{category}:")).collect();
+        let properties = json!({
+            "eventDeliverySchema": "CloudEventSchemaV1_0",
+            "deliveryWithResourceIdentity": {
+                "identity": {"type": "SystemAssigned"},
+                "destination": {"endpointType": "ServiceBusQueue", "properties": {"resourceId": queue_id}},
+            },
+            // By category, never by type: a type filter would make gaps look like losses.
+            "filter": {"advancedFilters": [{"operatorType": "StringBeginsWith", "key": "subject", "values": prefixes}]},
+            "retryPolicy": {
+                "maxDeliveryAttempts": self.graph.platform.delivery_attempts,
+                "eventTimeToLiveInMinutes": self.graph.platform.event_minutes,
+            },
+            "deadLetterWithResourceIdentity": {
+                "identity": {"type": "SystemAssigned"},
+                "deadLetterDestination": {
+                    "endpointType": "StorageBlob",
+                    "properties": {"resourceId": account_id, "blobContainerName": DEAD_LETTERS},
+                },
+            },
+        });
+        let name = format!("{}/{}", names.topic(), service.name);
+        self.add("Microsoft.EventGrid/topics/eventSubscriptions", name, properties);
+    }
+
+    fn site(&mut self, service: &Service, app: App) {
+        let names = self.names;
+        let site = names.site(service.app(app));
+        let identity_id = names.id(
+            &service.name,
+            "Microsoft.ManagedIdentity/userAssignedIdentities",
+            &names.identity(service.app(app)),
+        );
+        let settings: Vec<_> = self
+            .settings(service, app)
+            .into_iter()
+            .map(|(name, value)| json!({"name": name, "value": value}))
+            .collect();
+        let properties = json!({"httpsOnly": true, "siteConfig": {"appSettings": settings}});
+        let resource = self.add("Microsoft.Web/sites", site.clone(), properties);
+        resource.flavour = Some("functionapp,linux".to_owned());
+        resource.identity =
+            Some(Identity::User { user_assigned_identities: Map::from_iter([(identity_id, json!({}))]) });
+
+        let mut callers = vec![names.principal_id(&names.gateway())];
+        if app == App::Command {
+            // The query app asks for outcomes, on one route.
+            callers.push(names.principal_id(&names.identity(service.app(App::Query))));
+        }
+        let properties = json!({
+            "globalValidation": {
+                "requireAuthentication": true,
+                "unauthenticatedClientAction": "Return401",
+                "excludedPaths": service.open_paths(app),
+            },
+            "identityProviders": {"azureActiveDirectory": {"enabled": true, "validation": {
+                "allowedAudiences": [self.endpoints.audience()],
+                "defaultAuthorizationPolicy": {"allowedPrincipals": {"identities": callers}},
+            }}},
+        });
+        self.add("Microsoft.Web/sites/config", format!("{site}/authsettingsV2"), properties);
+    }
+
+    /// The environment of an app: an app gets no address of what it may not reach.
+    fn settings(&self, service: &Service, app: App) -> Vec<(String, String)> {
+        let (names, endpoints) = (self.names, self.endpoints);
+        let client_id = names.client_id(&names.identity(service.app(app)));
+        let first_account = names.account(service, 0);
+        let mut settings: Vec<(String, String)> = Vec::new();
+        let mut set = |name: &str, value: String| settings.push((name.to_owned(), value));
+        set("AZURE_CLIENT_ID", client_id.clone());
+        set("AzureWebJobsStorage__accountName", first_account.clone());
+        set("AzureWebJobsStorage__clientId", client_id.clone());
+        set("AzureWebJobsStorage__credential", "managedidentity".to_owned());
+        set("FUNCTIONS_EXTENSION_VERSION", "~4".to_owned());
+        set("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned());
+        set("SKEIN_APP", names.site(service.app(app)));
+        set("SKEIN_APP_AUDIENCE", endpoints.audience().to_owned());
+        set("SKEIN_GATEWAY_PRINCIPAL_ID", names.principal_id(&names.gateway()));
+        set("SKEIN_INTROSPECTION", "true".to_owned());
+        set("SKEIN_QUERY_STORE", endpoints.tables(&first_account));
+        set("SKEIN_SERVICE", service.name.clone());
+        let mut queues = vec![service.name.as_str()];
+        queues.extend(service.sends_to.iter().map(String::as_str).filter(|target| *target != service.name));
+        let queues: Vec<_> = queues
+            .into_iter()
+            .map(|target| format!("{target}={}", endpoints.queue(&names.namespace(target), Service::COMMANDS)))
+            .collect();
+        set("SKEIN_COMMAND_QUEUES", queues.join(","));
+        match app {
+            App::Command => {
+                let shards: Vec<_> =
+                    (0..service.shards).map(|shard| endpoints.tables(&names.account(service, shard))).collect();
+                set("SKEIN_EVENT_STORE", shards.join(","));
+                set("SKEIN_TOPIC", endpoints.topic(&names.topic()));
+                set("SKEIN_OUTCOMES_PRINCIPAL_IDS", names.principal_id(&names.identity(service.app(App::Query))));
+            }
+            App::Query => set("SKEIN_COMMAND_APP", endpoints.site(&names.site(service.app(App::Command)))),
+        }
+        let connections = service.app(app).functions.iter().filter_map(|function| match &function.trigger {
+            Trigger::ServiceBus { connection, .. } => Some(*connection),
+            Trigger::Http { .. } => None,
+        });
+        for connection in connections.map(Connection::as_str) {
+            let host = format!("{}.servicebus.windows.net", names.namespace(&service.name));
+            set(&format!("{connection}__fullyQualifiedNamespace"), host);
+            set(&format!("{connection}__credential"), "managedidentity".to_owned());
+            set(&format!("{connection}__clientId"), client_id.clone());
+        }
+        settings.sort();
+        settings
+    }
+
+    fn gateway(&mut self) {
+        let names = self.names;
+        let gateway = names.gateway();
+        let principal_id = names.principal_id(&gateway);
+        let resource = self.add("Microsoft.ApiManagement/service", gateway.clone(), json!({"publisherName": GATEWAY}));
+        resource.identity = Some(Identity::System { principal_id });
+        resource.sku = Some(json!({"name": "Developer", "capacity": 1}));
+        let graph = self.graph;
+        for service in graph.gateway.services.iter().filter_map(|name| graph.service(name)) {
+            for app in [App::Command, App::Query] {
+                let url = format!("{}/api", self.endpoints.site(&names.site(service.app(app))));
+                let name = format!("{gateway}/{}", service.app(app).binary);
+                self.add("Microsoft.ApiManagement/service/backends", name, json!({"url": url, "protocol": "http"}));
+            }
+            let properties = json!({"path": service.name, "displayName": service.name, "protocols": ["https"]});
+            self.add("Microsoft.ApiManagement/service/apis", format!("{gateway}/{}", service.name), properties);
+        }
+    }
+}

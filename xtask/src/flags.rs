@@ -1,0 +1,204 @@
+//! The command line of `cargo xtask`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use lexopt::prelude::*;
+
+/// What `cargo xtask help` prints: the whole command line.
+pub const HELP: &str = "\
+cargo xtask up                 build everything and run it on this machine, until Ctrl-C
+    --port N                     the gateway's port on 127.0.0.1 [8080; 0 takes a free one]
+    --state DIR                  where everything is kept [.skein]
+    --fresh                      drop what is kept there first
+    --azurite                    keep the tables in Azurite
+    --release                    build with optimisations
+
+cargo xtask token              print a short-lived development token
+    --role operator|customer     what its bearer may do (required)
+    --subject ID                 whom it names: a customer's id [the role]
+    --state DIR                  the system that is to accept it [.skein]
+    --release                    use the optimised build
+
+cargo xtask load FILE          send a file of orders through GraphQL and wait until all effects are visible
+    --url URL                    the gateway [http://127.0.0.1:8080]
+    --state DIR                  the system behind it [.skein]
+    --stock N                    units to receive of each SKU first [1000]
+    --concurrency N              mutations under way at once [32]
+    --timeout SECONDS            give up after this long [900]
+    --output text|json           the summary on stdout [text]
+    --release                    use the optimised build
+
+cargo xtask test [ARGS]        run all tests; ARGS go to `cargo test`
+    SKEIN_AZURITE=both           test against Azurite in a container and from npm; otherwise either one does
+
+cargo xtask help               this text
+
+Text for people goes to stderr, results go to stdout. Exit status: 0 done, 1 failed, 2 the command line is wrong.";
+
+/// What is asked for.
+#[derive(Debug, PartialEq)]
+pub enum Task {
+    /// Print the help.
+    Help,
+    /// Run the system.
+    Up(Up),
+    /// Print a token.
+    Token(Token),
+    /// Load a file.
+    Load(Load),
+    /// Run the tests.
+    Test {
+        /// What `cargo test` is to get.
+        args: Vec<OsString>,
+    },
+}
+
+/// `cargo xtask up`.
+#[derive(Debug, PartialEq)]
+pub struct Up {
+    /// The gateway's port.
+    pub port: u16,
+    /// The state's folder.
+    pub state: PathBuf,
+    /// Whether the state is dropped first.
+    pub fresh: bool,
+    /// Whether the tables are kept in Azurite.
+    pub azurite: bool,
+    /// Whether the build is optimised.
+    pub release: bool,
+}
+
+/// `cargo xtask token`.
+#[derive(Debug, PartialEq)]
+pub struct Token {
+    /// The role.
+    pub role: String,
+    /// The subject, if it is not the role.
+    pub subject: Option<String>,
+    /// The state's folder.
+    pub state: PathBuf,
+    /// Whether the build is optimised.
+    pub release: bool,
+}
+
+/// `cargo xtask load`.
+#[derive(Debug, PartialEq)]
+pub struct Load {
+    /// The file.
+    pub file: PathBuf,
+    /// The state's folder.
+    pub state: PathBuf,
+    /// Whether the build is optimised.
+    pub release: bool,
+    /// What goes to the loader as it is.
+    pub options: Vec<OsString>,
+}
+
+/// Reads the command line.
+pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
+    let command = match args.next()? {
+        None | Some(Short('h') | Long("help")) => return Ok(Task::Help),
+        Some(Value(command)) => command.string()?,
+        Some(arg) => return Err(arg.unexpected().into()),
+    };
+    if command == "test" {
+        return Ok(Task::Test { args: args.raw_args()?.collect() });
+    }
+    let mut flags = Flags::default();
+    while let Some(arg) = args.next()? {
+        let is = |command: &str, of: &[&str]| of.contains(&command);
+        match arg {
+            Short('h') | Long("help") => return Ok(Task::Help),
+            Long("state") if is(&command, &["up", "token", "load"]) => flags.state = Some(args.value()?.into()),
+            Long("release") if is(&command, &["up", "token", "load"]) => flags.release = true,
+            Long("port") if command == "up" => flags.port = Some(args.value()?.parse()?),
+            Long("fresh") if command == "up" => flags.fresh = true,
+            Long("azurite") if command == "up" => flags.azurite = true,
+            Long("role") if command == "token" => flags.role = Some(args.value()?.string()?),
+            Long("subject") if command == "token" => flags.subject = Some(args.value()?.string()?),
+            Long(name @ ("url" | "stock" | "concurrency" | "timeout" | "output")) if command == "load" => {
+                let name = OsString::from(format!("--{name}"));
+                flags.options.extend([name, args.value()?]);
+            }
+            Value(file) if command == "load" && flags.file.is_none() => flags.file = Some(file.into()),
+            _ => return Err(arg.unexpected().into()),
+        }
+    }
+    let state = flags.state.unwrap_or_else(|| PathBuf::from(".skein"));
+    let release = flags.release;
+    match command.as_str() {
+        "help" => Ok(Task::Help),
+        "up" => Ok(Task::Up(Up {
+            port: flags.port.unwrap_or(8080),
+            state,
+            fresh: flags.fresh,
+            azurite: flags.azurite,
+            release,
+        })),
+        "token" => {
+            let role = flags.role.context("token needs --role operator|customer")?;
+            if !["operator", "customer"].contains(&role.as_str()) {
+                bail!("the role is operator or customer, not {role:?}");
+            }
+            Ok(Task::Token(Token { role, subject: flags.subject, state, release }))
+        }
+        "load" => {
+            let file = flags.file.context("load needs the FILE to load")?;
+            Ok(Task::Load(Load { file, state, release, options: flags.options }))
+        }
+        other => bail!("there is no command {other:?}"),
+    }
+}
+
+#[derive(Default)]
+struct Flags {
+    port: Option<u16>,
+    state: Option<PathBuf>,
+    fresh: bool,
+    azurite: bool,
+    release: bool,
+    role: Option<String>,
+    subject: Option<String>,
+    file: Option<PathBuf>,
+    options: Vec<OsString>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Task, String> {
+        parse(lexopt::Parser::from_args(line.split_whitespace())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn commands_are_read() {
+        let up = Up { port: 8080, state: ".skein".into(), fresh: false, azurite: false, release: false };
+        assert_eq!(parsed("up"), Ok(Task::Up(up)));
+        let up = Up { port: 0, state: "/s".into(), fresh: true, azurite: false, release: false };
+        assert_eq!(parsed("up --port 0 --state /s --fresh"), Ok(Task::Up(up)));
+        let load = Load {
+            file: "f.csv".into(),
+            state: "s".into(),
+            release: false,
+            options: ["--stock", "5", "--output", "json"].map(OsString::from).to_vec(),
+        };
+        assert_eq!(parsed("load f.csv --stock 5 --state=s --output json"), Ok(Task::Load(load)));
+        assert_eq!(
+            parsed("test -p x -- --nocapture"),
+            Ok(Task::Test { args: ["-p", "x", "--", "--nocapture"].map(OsString::from).to_vec() })
+        );
+        assert_eq!(parsed(""), Ok(Task::Help));
+    }
+
+    #[test]
+    fn a_wrong_line_is_told_by_name() {
+        assert_eq!(parsed("upp").unwrap_err(), r#"there is no command "upp""#);
+        assert_eq!(parsed("up --role x").unwrap_err(), "invalid option '--role'");
+        assert_eq!(parsed("load").unwrap_err(), "load needs the FILE to load");
+        assert_eq!(parsed("token --role king").unwrap_err(), r#"the role is operator or customer, not "king""#);
+        assert!(parsed("up --port 99999").is_err());
+    }
+}

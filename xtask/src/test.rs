@@ -1,0 +1,98 @@
+//! `cargo xtask test`: all tests, with Azurite at hand.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::build;
+
+/// The one version of Azurite that is tested against, as a package and as an image.
+const AZURITE: &str = "3.37.0";
+
+/// Runs the tests and sums up.
+pub fn run(args: &[OsString]) -> Result<ExitCode> {
+    let both = match env::var("SKEIN_AZURITE").as_deref() {
+        Ok("both") => true,
+        Ok("" | "any") | Err(_) => false,
+        Ok(other) => bail!("SKEIN_AZURITE is {other:?}; it is \"both\", or not set"),
+    };
+    let engine = docker_answers();
+    if both && !engine {
+        bail!("SKEIN_AZURITE=both needs a Docker engine, and none answers (Debian: docker.io, then start dockerd)");
+    }
+    if both || !engine {
+        install_azurite()?;
+    }
+    // What the system tests start: built once, outside of them.
+    build::binaries(false, false)?;
+    let mut cargo = build::cargo();
+    cargo.args(["test", "--workspace", "--no-fail-fast"]).args(args);
+    let mut tests = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let lines = BufReader::new(tests.stdout.take().context("cargo's output is not there")?).split(b'\n');
+    let (mut passed, mut failed) = (0, 0);
+    let mut out = std::io::stdout();
+    for line in lines {
+        let line = line.context("cannot read cargo's output")?;
+        out.write_all(&line).and_then(|()| out.write_all(b"\n")).context("cannot write to stdout")?;
+        if let Some((more_passed, more_failed)) = totals(&String::from_utf8_lossy(&line)) {
+            passed += more_passed;
+            failed += more_failed;
+        }
+    }
+    let status = tests.wait().context("cannot wait for cargo")?;
+    println!("{passed} passed, {failed} failed");
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(ExitCode::from(code))
+}
+
+/// What one test binary's last line says.
+fn totals(line: &str) -> Option<(u32, u32)> {
+    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let count = |word: &str| {
+        counts.split("; ").find_map(|part| part.strip_suffix(word)).and_then(|number| number.trim().parse().ok())
+    };
+    Some((count("passed")?, count("failed")?))
+}
+
+fn docker_answers() -> bool {
+    let mut docker = Command::new("docker");
+    docker.arg("info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    docker.status().is_ok_and(|status| status.success())
+}
+
+/// Installs the pinned package below the target folder, where the tests look for it.
+fn install_azurite() -> Result<()> {
+    let folder = build::target()?.join("azurite");
+    let stamp = folder.join(format!("installed-{AZURITE}"));
+    if stamp.is_file() {
+        return Ok(());
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    eprintln!("installing azurite@{AZURITE} in {}", folder.display());
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&folder);
+    npm.arg(format!("azurite@{AZURITE}")).stdin(Stdio::null()).stdout(Stdio::null());
+    let status =
+        npm.status().context("cannot start npm: install Node.js with npm, or start a Docker engine, and try again")?;
+    if !status.success() {
+        bail!("npm could not install azurite@{AZURITE} ({status}); a Docker engine that answers would do, too");
+    }
+    fs::write(&stamp, "").with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_are_read_from_the_last_line_of_a_binary() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s";
+        assert_eq!(totals(line), Some((12, 3)));
+        assert_eq!(totals("test result: ok. 0 passed; 0 failed; 0 ignored"), Some((0, 0)));
+        assert_eq!(totals("running 3 tests"), None);
+    }
+}
