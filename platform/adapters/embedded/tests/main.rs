@@ -1,1 +1,32 @@
-//! The embedded store.
+//! The embedded store passes the conformance suite, in memory and in a file, and keeps what it promises besides.
+
+mod memory {
+    use std::sync::Arc;
+
+    use skein_embedded::EmbeddedStore;
+    use skein_testing::conformance::TableStoreFixture;
+
+    async fn fixture() -> TableStoreFixture {
+        let store = EmbeddedStore::memory(&["rows"]).expect("the store opens");
+        TableStoreFixture { store: Arc::new(store), table: "rows".to_owned(), keep: Box::new(()) }
+    }
+
+    skein_testing::table_store_conformance!(fixture);
+}
+
+mod file {
+    use std::sync::Arc;
+
+    use skein_embedded::EmbeddedStore;
+    use skein_testing::conformance::TableStoreFixture;
+
+    async fn fixture() -> TableStoreFixture {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = EmbeddedStore::open(folder.path().join("tables.db"), &["rows"]).expect("the store opens");
+        TableStoreFixture { store: Arc::new(store), table: "rows".to_owned(), keep: Box::new(folder) }
+    }
+
+    skein_testing::table_store_conformance!(fixture);
+}
+
+mod sharing;

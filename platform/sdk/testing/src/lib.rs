@@ -1,1 +1,3 @@
 //! Given/when/then and conformance suites of the ports.
+
+pub mod conformance;
