@@ -135,7 +135,11 @@ pub(crate) fn decode_version<T: DeserializeOwned>(
     if version != known {
         return Err(DecodeError::UnknownVersion { name: name.to_owned(), version, known });
     }
-    serde_json::from_str(payload.get()).map_err(|source| DecodeError::Payload { name: name.to_owned(), version, source })
+    serde_json::from_str(payload.get()).map_err(|source| DecodeError::Payload {
+        name: name.to_owned(),
+        version,
+        source,
+    })
 }
 
 /// A command: what somebody wants an aggregate to do.

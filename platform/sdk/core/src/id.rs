@@ -193,6 +193,27 @@ impl CommandId {
         derive(&["decision", &self.0, &n.to_string()])
     }
 
+    /// The id of the aggregate that this command creates, where its sender names none.
+    pub fn aggregate_id(&self) -> String {
+        derive(&["aggregate", &self.0]).to_string()
+    }
+
+    /// The id of the `n`th integration event of this command's commit. Events become commands, whose events carry
+    /// their ids on: beyond a length they are digested, so that a chain of them never outgrows a key.
+    pub fn event_id(&self, n: usize) -> String {
+        if self.0.len() <= 64 { format!("{}:{n}", self.0) } else { format!("{}:{n}", derive(&["event", &self.0])) }
+    }
+
+    /// The id of the `n`th command that an event leads to at one aggregate.
+    pub fn of_event(event: &str, n: usize) -> Self {
+        let id = if n == 0 { event.to_owned() } else { format!("{event}~{n}") };
+        if encode_key(&id).len() <= Self::MAX_CHARS && !id.trim().is_empty() {
+            CommandId(id)
+        } else {
+            CommandId(derive(&["event command", event, &n.to_string()]).to_string())
+        }
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -262,7 +283,10 @@ mod tests {
             assert_eq!(aggregate.key().parse::<AggregateId>().unwrap(), aggregate, "{id}");
             assert!(aggregate.key().is_ascii());
         }
-        assert_ne!(AggregateId::new("stock", "85123A").unwrap().key(), AggregateId::new("stock", "85123a").unwrap().key());
+        assert_ne!(
+            AggregateId::new("stock", "85123A").unwrap().key(),
+            AggregateId::new("stock", "85123a").unwrap().key()
+        );
         assert_eq!(encode_key("a/b=é"), "a=2Fb=3D=C3=A9");
         assert_eq!(decode_key("a=2fb"), None, "lower-case escapes are not ours");
         assert_eq!(decode_key("a=4"), None);

@@ -11,6 +11,7 @@
 
 mod aggregate;
 mod cloud_event;
+mod delivery;
 mod envelope;
 mod fault;
 pub mod handler;
@@ -19,12 +20,12 @@ pub mod ports;
 mod projection;
 mod reaction;
 pub mod store;
+pub mod submit;
 pub mod table;
 pub mod views;
 
 pub use aggregate::{
-    Aggregate, Command, Context, Decision, DecodeError, DomainEvent, Handle, Never, Outgoing, Publication,
-    Rejection,
+    Aggregate, Command, Context, Decision, DecodeError, DomainEvent, Handle, Never, Outgoing, Publication, Rejection,
 };
 pub use cloud_event::{CloudEvent, CloudEventError, Contract, ContractSet, MAX_EVENT_BYTES};
 pub use envelope::{Envelope, EnvelopeError, MAX_COMMAND_BYTES, Trace};

@@ -1,0 +1,164 @@
+//! Cursors: how far a consumer has come with one source aggregate, and the events that came too early.
+
+use crate::cloud_event::CloudEvent;
+use crate::fault::Fault;
+use crate::ports::{TableStore, TransactError};
+use crate::projection::Source;
+use crate::store::{corrupt, get_text, put_text};
+use crate::table::{Etag, Operation, Row, StoredRow};
+
+use super::source_key;
+
+/// Epoch and sequence of the last event applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Position {
+    pub epoch: u32,
+    pub sequence: u64,
+}
+
+impl Position {
+    pub(super) fn of(source: &Source) -> Self {
+        Position { epoch: source.epoch, sequence: source.sequence }
+    }
+
+    pub(super) fn of_row(partition: &str, row: &StoredRow) -> Result<Self, Fault> {
+        let number = |name| row.int(name).and_then(|number| u64::try_from(number).ok());
+        match (number("Epoch").and_then(|epoch| u32::try_from(epoch).ok()), number("Sequence")) {
+            (Some(epoch), Some(sequence)) => Ok(Position { epoch, sequence }),
+            _ => Err(corrupt(partition, &row.key, "Epoch or Sequence are missing or no numbers from 0")),
+        }
+    }
+
+    pub(super) fn row(self, key: String) -> Row {
+        Row::new(key)
+            .with("Epoch", i64::from(self.epoch))
+            .with("Sequence", i64::try_from(self.sequence).unwrap_or(i64::MAX))
+    }
+}
+
+/// What an event is to a cursor.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It was applied before.
+    Seen,
+    /// It is the one to apply now.
+    Next,
+    /// Others come before it.
+    Early,
+}
+
+/// A cursor as it was read.
+pub(super) struct Cursor {
+    pub table: &'static str,
+    pub partition: String,
+    /// The source's key.
+    pub source: String,
+    pub position: Position,
+    pub etag: Option<Etag>,
+}
+
+impl Cursor {
+    pub(super) async fn read(
+        store: &dyn TableStore,
+        table: &'static str,
+        partition: String,
+        source: &str,
+    ) -> Result<Self, Fault> {
+        let row = store.get(table, &partition, &source_key(source)).await?;
+        Cursor::of_row(table, partition, source, row)
+    }
+
+    pub(super) fn of_row(
+        table: &'static str,
+        partition: String,
+        source: &str,
+        row: Option<StoredRow>,
+    ) -> Result<Self, Fault> {
+        let position = row.as_ref().map_or(Ok(Position::default()), |row| Position::of_row(&partition, row))?;
+        Ok(Cursor { table, partition, source: source.to_owned(), position, etag: row.map(|row| row.etag) })
+    }
+
+    pub(super) fn arrival(&self, source: &Source) -> Arrival {
+        // A higher epoch is a restored store, which goes on from where its backup ended: not behind our position.
+        if Position::of(source) <= self.position {
+            Arrival::Seen
+        } else if source.sequence <= self.position.sequence + 1 {
+            Arrival::Next
+        } else {
+            Arrival::Early
+        }
+    }
+
+    /// The write that moves the cursor, guarded by its tag.
+    pub(super) fn advance(&self, source: &Source) -> Operation {
+        self.write(Position::of(source))
+    }
+
+    fn write(&self, position: Position) -> Operation {
+        let row = position.row(source_key(&self.source));
+        match &self.etag {
+            Some(etag) => Operation::Replace(row, etag.clone()),
+            None => Operation::Insert(row),
+        }
+    }
+
+    fn parked_key(&self, sequence: u64) -> String {
+        format!("P~{}~{}", self.source, CloudEvent::format_sequence(sequence))
+    }
+
+    /// Parks an early event. The cursor is written too, in the same transaction and under its tag: whoever moves it
+    /// meanwhile would otherwise not see what is parked.
+    pub(super) async fn park(&self, store: &dyn TableStore, source: &Source, body: &[u8]) -> Result<(), TransactError> {
+        let mut row = Row::new(self.parked_key(source.sequence));
+        put_text(&mut row, "Event", &String::from_utf8_lossy(body));
+        let operations = [Operation::Put(row), self.write(self.position)];
+        store.transact(self.table, &self.partition, &operations).await.map(drop)
+    }
+
+    /// The parked event that follows the position, with the write that removes it.
+    pub(super) async fn parked_next(
+        store: &dyn TableStore,
+        table: &str,
+        partition: &str,
+        source: &Source,
+    ) -> Result<Option<(String, Operation)>, Fault> {
+        let key = format!("P~{}~{}", source.aggregate.key(), CloudEvent::format_sequence(source.sequence + 1));
+        let Some(row) = store.get(table, partition, &key).await? else { return Ok(None) };
+        let text = get_text(&row, "Event").ok_or_else(|| corrupt(partition, &key, "Event is missing"))?;
+        Ok(Some((text, Operation::Delete(key, Some(row.etag)))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::AggregateId;
+
+    #[test]
+    fn an_event_is_seen_next_or_early() {
+        let at = |epoch, sequence| Source {
+            aggregate: AggregateId::new("order", "1").unwrap(),
+            epoch,
+            sequence,
+            time: time::OffsetDateTime::UNIX_EPOCH,
+        };
+        let cursor = |epoch, sequence| Cursor {
+            table: "t",
+            partition: "p".into(),
+            source: "order:1".into(),
+            position: Position { epoch, sequence },
+            etag: None,
+        };
+        let fresh = Position::default();
+        assert_eq!(cursor(fresh.epoch, fresh.sequence).arrival(&at(0, 1)), Arrival::Next);
+        assert_eq!(cursor(0, 0).arrival(&at(0, 2)), Arrival::Early);
+        assert_eq!(cursor(0, 3).arrival(&at(0, 3)), Arrival::Seen);
+        assert_eq!(cursor(0, 3).arrival(&at(0, 4)), Arrival::Next);
+        assert_eq!(cursor(0, 3).arrival(&at(0, 6)), Arrival::Early);
+        // A restored store goes on from its backup, in a higher epoch.
+        assert_eq!(cursor(0, 3).arrival(&at(1, 2)), Arrival::Next);
+        assert_eq!(cursor(0, 3).arrival(&at(1, 4)), Arrival::Next);
+        assert_eq!(cursor(0, 3).arrival(&at(1, 6)), Arrival::Early);
+        assert_eq!(cursor(1, 3).arrival(&at(0, 4)), Arrival::Seen);
+    }
+}

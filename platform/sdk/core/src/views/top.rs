@@ -1,0 +1,248 @@
+//! Top lists: sharded absolute scores, and a merged row at most once a second.
+//!
+//! An event is settled only once the merged row shows it, so that no timer is needed and nothing is forgotten when a
+//! process dies: the event comes again. Many events wait for one merge together.
+
+use std::marker::PhantomData;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::{try_join, try_join_all};
+use futures::lock::Mutex;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::consumer::{Consume, decode, give_way};
+use super::{Generation, MAX_CONFLICTS, document_key, read_document, write_document};
+use crate::cloud_event::{CloudEvent, ContractSet};
+use crate::fault::Fault;
+use crate::ports::{Clock, TableStore, TransactError};
+use crate::projection::{Source, TopList};
+use crate::store::shard_of;
+use crate::table::{Operation, Range, Row, StoredRow};
+
+/// The merged row's key.
+pub(super) const MERGED_ROW: &str = "D~merged";
+/// A shard's row that counts its changes. It sorts before the items.
+const STAMP_ROW: &str = "!";
+/// The shortest time between two merges.
+const INTERVAL: time::Duration = time::Duration::SECOND;
+
+/// The merged row's partition. No shard's name collides with it.
+pub(super) fn merged_partition(generation: Generation) -> String {
+    generation.partition("merged")
+}
+
+fn shard_partition(generation: Generation, shard: u16) -> String {
+    generation.partition(&format!("shard {shard:05}"))
+}
+
+/// One item with its absolute score and the event that it was last changed by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Entry {
+    #[serde(rename = "i")]
+    pub item: String,
+    #[serde(rename = "n")]
+    pub score: i64,
+    #[serde(rename = "e")]
+    pub epoch: u32,
+    #[serde(rename = "s")]
+    pub sequence: u64,
+}
+
+impl Entry {
+    fn position(&self) -> (u32, u64) {
+        (self.epoch, self.sequence)
+    }
+
+    /// Highest score first, then by name: the order is total, so that two merges agree.
+    fn rank(&self) -> (std::cmp::Reverse<i64>, &str) {
+        (std::cmp::Reverse(self.score), &self.item)
+    }
+}
+
+/// The merged row.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Merged {
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// Items with a score above 0, best first.
+    pub entries: Vec<Entry>,
+    /// The stamp of each shard when it was read.
+    pub stamps: Vec<i64>,
+}
+
+impl Merged {
+    /// Whether the merge has seen what the shard held at the stamp.
+    fn shows(&self, change: Change) -> bool {
+        self.stamps.get(usize::from(change.shard)).is_some_and(|stamp| *stamp >= change.stamp)
+    }
+}
+
+/// A change of a shard: the how manyth it was.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    shard: u16,
+    stamp: i64,
+}
+
+/// Feeds one top list.
+pub(super) struct TopConsumer<T> {
+    store: Arc<dyn TableStore>,
+    clock: Arc<dyn Clock>,
+    generation: Generation,
+    /// The merged row as this process last saw it. Held while merging: the others wait for the same merge.
+    merged: Mutex<Option<Merged>>,
+    list: PhantomData<fn() -> T>,
+}
+
+impl<T: TopList> TopConsumer<T> {
+    pub(super) fn new(store: Arc<dyn TableStore>, clock: Arc<dyn Clock>) -> Self {
+        assert!(T::SHARDS > 0 && (1..=1_000).contains(&T::SIZE), "{}: 1 to 1,000 items in 1 or more shards", T::NAME);
+        TopConsumer { store, clock, generation: Generation::FIRST, merged: Mutex::new(None), list: PhantomData }
+    }
+
+    /// Writes the item's score unless a newer one is there, and counts the shard's stamp up in the same transaction.
+    /// Returns the change that a merge has to have seen.
+    async fn put(&self, mine: Entry) -> Result<Change, Fault> {
+        let shards = NonZeroU16::new(T::SHARDS).unwrap_or(NonZeroU16::MIN);
+        let shard = shard_of(&mine.item, shards);
+        let partition = shard_partition(self.generation, shard);
+        let key = document_key(&mine.item);
+        for conflict in 0..=MAX_CONFLICTS {
+            if conflict > 0 {
+                give_way(&*self.clock, conflict).await;
+            }
+            let (stamp_row, stored) =
+                try_join(self.store.get(T::TABLE, &partition, STAMP_ROW), self.store.get(T::TABLE, &partition, &key))
+                    .await?;
+            let stamp = stamp_row.as_ref().and_then(|row| row.int("Stamp")).unwrap_or_default();
+            if let Some(stored) = &stored {
+                let known: Entry = read_document(T::TABLE, stored)?;
+                if known.position() >= mine.position() {
+                    return Ok(Change { shard, stamp });
+                }
+            }
+            let mut row = Row::new(key.clone());
+            write_document(&mut row, &mine)?;
+            let stamped = Row::new(STAMP_ROW).with("Stamp", stamp + 1);
+            let operations = [
+                match stamp_row {
+                    Some(old) => Operation::Replace(stamped, old.etag),
+                    None => Operation::Insert(stamped),
+                },
+                match stored {
+                    Some(stored) => Operation::Replace(row, stored.etag),
+                    None => Operation::Insert(row),
+                },
+            ];
+            match self.store.transact(T::TABLE, &partition, &operations).await {
+                Ok(_) => return Ok(Change { shard, stamp: stamp + 1 }),
+                Err(TransactError::Refused(error)) => return Err(error.into()),
+                Err(TransactError::Conflict(_) | TransactError::Unknown(_)) => {}
+            }
+        }
+        Err(Fault::transient("VIEW_CONFLICT", format!("{}: {:?} changed all the time", T::NAME, mine.item)))
+    }
+
+    /// Returns once the merged row shows the change.
+    async fn show(&self, change: Change) -> Result<(), Fault> {
+        for _ in 0..=MAX_CONFLICTS {
+            let mut known = self.merged.lock().await;
+            if known.as_ref().is_some_and(|merged| merged.shows(change)) {
+                return Ok(());
+            }
+            let stored = self.read_merged().await?;
+            *known = stored.as_ref().map(|(merged, _)| merged.clone());
+            let Some((merged, row)) = stored else {
+                *known = self.merge(None).await?;
+                continue;
+            };
+            if merged.shows(change) {
+                return Ok(());
+            }
+            // A clock that was wound back must not make us wait for its past.
+            let wait = (merged.at + INTERVAL - self.clock.now()).min(INTERVAL);
+            if wait.is_positive() {
+                self.clock.sleep(wait.unsigned_abs()).await;
+            }
+            // The tag was read before the shards are, so a merge that saw less cannot replace one that saw more.
+            *known = self.merge(Some(row)).await?;
+        }
+        Err(Fault::transient("VIEW_CONFLICT", format!("{}: the merged row changed all the time", T::NAME)))
+    }
+
+    async fn read_merged(&self) -> Result<Option<(Merged, StoredRow)>, Fault> {
+        let row = self.store.get(T::TABLE, &merged_partition(self.generation), MERGED_ROW).await?;
+        row.map(|row| Ok((read_document(T::TABLE, &row)?, row))).transpose()
+    }
+
+    /// Merges all shards; `None` when somebody else wrote the merged row meanwhile.
+    async fn merge(&self, stored: Option<StoredRow>) -> Result<Option<Merged>, Fault> {
+        let at = self.clock.now();
+        let shards = try_join_all((0..T::SHARDS).map(|shard| self.read_shard(shard))).await?;
+        let (stamps, entries): (Vec<i64>, Vec<Vec<Entry>>) = shards.into_iter().unzip();
+        let mut entries: Vec<Entry> = entries.into_iter().flatten().filter(|entry| entry.score > 0).collect();
+        entries.sort_by(|a, b| a.rank().cmp(&b.rank()));
+        entries.truncate(T::SIZE);
+        let merged = Merged { at, entries, stamps };
+        let mut row = Row::new(MERGED_ROW);
+        write_document(&mut row, &merged)?;
+        let operation = match stored {
+            Some(stored) => Operation::Replace(row, stored.etag),
+            None => Operation::Insert(row),
+        };
+        match self.store.transact(T::TABLE, &merged_partition(self.generation), &[operation]).await {
+            Ok(_) => Ok(Some(merged)),
+            Err(TransactError::Refused(error)) => Err(error.into()),
+            Err(TransactError::Conflict(_) | TransactError::Unknown(_)) => Ok(None),
+        }
+    }
+
+    /// A shard's stamp and items. The stamp sorts first, so the items are at least as new as it.
+    async fn read_shard(&self, shard: u16) -> Result<(i64, Vec<Entry>), Fault> {
+        let range = Range {
+            partition: shard_partition(self.generation, shard),
+            from: STAMP_ROW.to_owned(),
+            to: Some("E".to_owned()),
+            top: 1_000,
+        };
+        let (mut stamp, mut entries, mut from) = (0, Vec::new(), None);
+        loop {
+            let page = self.store.query(T::TABLE, &range, from.as_ref()).await?;
+            for row in &page.rows {
+                if row.key == STAMP_ROW {
+                    stamp = row.int("Stamp").unwrap_or_default();
+                } else {
+                    entries.push(read_document(T::TABLE, row)?);
+                }
+            }
+            match page.next {
+                Some(next) => from = Some(next),
+                None => return Ok((stamp, entries)),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl<T: TopList> Consume for TopConsumer<T> {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn categories(&self) -> Vec<&'static str> {
+        T::Event::categories()
+    }
+
+    /// Scores are absolute, so only the newest counts and order does not matter: no cursor is needed.
+    async fn consume(&self, event: &CloudEvent, source: &Source, _: &[u8]) -> Result<(), Fault> {
+        let Some(decoded) = decode::<T::Event>(T::NAME, event)? else { return Ok(()) };
+        let Some(score) = T::score(&decoded, source) else { return Ok(()) };
+        let item = source.aggregate.id().to_owned();
+        let change = self.put(Entry { item, score, epoch: source.epoch, sequence: source.sequence }).await?;
+        self.show(change).await
+    }
+}
