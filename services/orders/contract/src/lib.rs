@@ -1,1 +1,152 @@
 //! What the orders service publishes.
+//!
+//! Every event tells all that a view of orders needs, so that no reader has to look anything up. Money is an exact
+//! decimal, written as a string; times are RFC 3339.
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use skein_core::Contract;
+use time::OffsetDateTime;
+
+/// A line of an order or a return.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Line {
+    /// The stock keeping unit. Its case counts.
+    pub sku: String,
+    /// What the buyer read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How many, at least 1.
+    pub quantity: u32,
+    /// The price of one, at least 0.
+    pub unit_price: Decimal,
+}
+
+/// Where an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum OrderStatus {
+    /// Nobody has looked at the stock yet.
+    Placed,
+    /// Every unit is the buyer's.
+    Confirmed,
+    /// Something is out of stock.
+    Backordered,
+    /// Nobody wants it any more.
+    Cancelled,
+}
+
+/// A customer, or a guest, ordered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderPlaced {
+    /// The order.
+    pub order_id: String,
+    /// The buyer; absent for a guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<String>,
+    /// Where the order goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// When it was placed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub placed_at: OffsetDateTime,
+    /// What was ordered, 1 to 1,000 lines. One SKU may stand in several.
+    pub lines: Vec<Line>,
+    /// The sum of all lines.
+    pub total: Decimal,
+}
+
+/// The stock suffices: the units are the buyer's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderConfirmed {
+    /// The order.
+    pub order_id: String,
+    /// The buyer; absent for a guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<String>,
+    /// When it was placed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub placed_at: OffsetDateTime,
+    /// The sum of all lines.
+    pub total: Decimal,
+}
+
+/// Something is out of stock: the order waits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderBackordered {
+    /// The order.
+    pub order_id: String,
+    /// The buyer; absent for a guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<String>,
+    /// When it was placed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub placed_at: OffsetDateTime,
+    /// The sum of all lines.
+    pub total: Decimal,
+}
+
+/// The order is off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderCancelled {
+    /// The order.
+    pub order_id: String,
+    /// The buyer; absent for a guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<String>,
+    /// When it was placed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub placed_at: OffsetDateTime,
+    /// The sum of all lines.
+    pub total: Decimal,
+    /// Where the order stood before.
+    pub former_status: OrderStatus,
+}
+
+/// Units came back. A return does not say from which order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReturnRecorded {
+    /// The return.
+    pub return_id: String,
+    /// Who sent the units back; absent for a guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<String>,
+    /// When they came back.
+    #[serde(with = "time::serde::rfc3339")]
+    pub returned_at: OffsetDateTime,
+    /// What came back, 1 to 1,000 lines. One SKU may stand in several.
+    pub lines: Vec<Line>,
+    /// What the customer gets back: the sum of all lines.
+    pub total: Decimal,
+}
+
+impl Contract for OrderPlaced {
+    const TYPE: &'static str = "orders.OrderPlaced";
+    const CATEGORY: &'static str = "order";
+}
+
+impl Contract for OrderConfirmed {
+    const TYPE: &'static str = "orders.OrderConfirmed";
+    const CATEGORY: &'static str = "order";
+}
+
+impl Contract for OrderBackordered {
+    const TYPE: &'static str = "orders.OrderBackordered";
+    const CATEGORY: &'static str = "order";
+}
+
+impl Contract for OrderCancelled {
+    const TYPE: &'static str = "orders.OrderCancelled";
+    const CATEGORY: &'static str = "order";
+}
+
+impl Contract for ReturnRecorded {
+    const TYPE: &'static str = "orders.ReturnRecorded";
+    const CATEGORY: &'static str = "return";
+}
