@@ -125,7 +125,7 @@ impl CommandHandler {
         crate::delivery::run("commands", delivery, faults, &*engine.clock, |handled_before| async move {
             let envelope = Envelope::from_json(body).map_err(|error| Fault::permanent("MALFORMED_COMMAND", error))?;
             // Unknown types and versions may come from newer code that runs beside this one: they may pass.
-            let (known, executor) =
+            let registered =
                 self.executors.get(&(envelope.aggregate.category(), envelope.name.as_str())).ok_or_else(|| {
                     let (name, id) = (&envelope.name, &envelope.aggregate);
                     Fault::transient("COMMAND_UNKNOWN", format!("no handler for command {name:?} of {id}"))
