@@ -1,1 +1,191 @@
-//! topic
+//! The topic engine: what an Event Grid custom topic promises.
+//!
+//! Publishing stores the events and one delivery for each subscription whose filter they pass, in one transaction of
+//! the broker's file, before it is acknowledged. Deliveries then happen asynchronously, at least once and in no order.
+
+mod deliver;
+mod event;
+mod filter;
+mod rest;
+mod subscription;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use rusqlite::params;
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::broker::{Broker, BrokerError, Millis};
+
+pub use event::{MAX_EVENT_BYTES, MAX_REQUEST_BYTES, PublishError};
+pub use filter::FilterError;
+pub use rest::{PREFIX, router};
+pub use subscription::SubscriptionError;
+
+use event::Incoming;
+use subscription::Subscription;
+
+/// How the topic engine deliberately misbehaves, as Event Grid may. All off by default.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Chaos {
+    /// Each delivery waits up to this long before its first attempt.
+    pub delay: Duration,
+    /// The share of deliveries (0 to 1) that arrive twice.
+    pub duplicates: f64,
+    /// Whether deliveries that are due at the same time are shuffled.
+    pub reorder: bool,
+    /// The seed of all of these; one is drawn and printed where it is missing.
+    pub seed: Option<u64>,
+}
+
+impl Chaos {
+    fn is_on(&self) -> bool {
+        self.reorder || self.duplicates > 0.0 || !self.delay.is_zero()
+    }
+}
+
+/// The settings of the topic engine.
+#[derive(Debug, Clone)]
+pub struct TopicSettings {
+    /// By what the waits of Event Grid's retry schedule are multiplied: 1 is Azure's pace.
+    pub retry_factor: f64,
+    /// How it misbehaves.
+    pub chaos: Chaos,
+    /// Where dead letters are written, as the blobs of a container would be.
+    pub dead_letter_folder: PathBuf,
+}
+
+/// All topics with their subscriptions. Cheap to clone.
+#[derive(Clone)]
+pub struct Topics(Arc<Inner>);
+
+struct Inner {
+    broker: Broker,
+    settings: TopicSettings,
+    /// Subscriptions by topic. A topic's name is kept in lower case.
+    topics: RwLock<HashMap<String, Vec<Arc<Subscription>>>>,
+    published: Notify,
+}
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS events (
+        id INTEGER PRIMARY KEY,
+        topic TEXT NOT NULL,
+        event_id TEXT NOT NULL,
+        published_at INTEGER NOT NULL,
+        body BLOB NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS deliveries (
+        id INTEGER PRIMARY KEY,
+        event INTEGER NOT NULL,
+        subscription TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        due_at INTEGER NOT NULL,
+        last_attempt_at INTEGER,
+        last_outcome TEXT
+    );
+    CREATE INDEX IF NOT EXISTS deliveries_by_event ON deliveries (event);
+    CREATE INDEX IF NOT EXISTS deliveries_by_due ON deliveries (subscription, due_at);
+";
+
+impl Topics {
+    /// Opens the topic engine in the broker's file. Nothing is delivered before [`Topics::start`].
+    ///
+    /// # Errors
+    /// The broker's file failed.
+    pub async fn open(broker: Broker, mut settings: TopicSettings) -> Result<Topics, BrokerError> {
+        broker.run(|engine| Ok(engine.db().execute_batch(SCHEMA)?)).await?;
+        if settings.chaos.is_on() {
+            let seed = *settings.chaos.seed.get_or_insert_with(|| fastrand::u64(..));
+            tracing::warn!(seed, chaos = ?settings.chaos, "the topic engine misbehaves on purpose");
+        }
+        let inner = Inner { broker, settings, topics: RwLock::default(), published: Notify::new() };
+        Ok(Topics(Arc::new(inner)))
+    }
+
+    /// Creates a topic; its subscriptions stay if it is there.
+    pub fn declare_topic(&self, name: &str) {
+        let mut topics = self.0.topics.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        topics.entry(name.to_ascii_lowercase()).or_default();
+    }
+
+    /// Creates a subscription, or replaces the one of that name, from the properties of a
+    /// `Microsoft.EventGrid/topics/eventSubscriptions` resource. Its queue need not exist yet.
+    ///
+    /// # Errors
+    /// An unknown topic, or properties that are not understood: the message names what.
+    pub fn declare_subscription(&self, topic: &str, name: &str, properties: &Value) -> Result<(), SubscriptionError> {
+        let subscription = Arc::new(Subscription::from_arm(topic, name, properties)?);
+        let mut topics = self.0.topics.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(subscriptions) = topics.get_mut(&topic.to_ascii_lowercase()) else {
+            return Err(SubscriptionError::NoTopic(topic.into()));
+        };
+        subscriptions.retain(|old| old.key != subscription.key);
+        subscriptions.push(subscription);
+        drop(topics);
+        self.0.published.notify_one();
+        Ok(())
+    }
+
+    fn subscriptions(&self, topic: &str) -> Option<Vec<Arc<Subscription>>> {
+        let topics = self.0.topics.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        topics.get(&topic.to_ascii_lowercase()).cloned()
+    }
+
+    /// Publishes CloudEvents in their JSON format, byte for byte as given: all or none. Events that no subscription
+    /// asks for are gone, as in Azure.
+    ///
+    /// # Errors
+    /// An unknown topic, or an event that is none or is too large.
+    pub async fn publish(&self, topic: &str, events: Vec<Bytes>) -> Result<(), PublishError> {
+        let Some(subscriptions) = self.subscriptions(topic) else { return Err(PublishError::NoTopic(topic.into())) };
+        let events = events.into_iter().map(Incoming::parse).collect::<Result<Vec<_>, _>>()?;
+        let asked: Vec<(Incoming, Vec<String>)> = events
+            .into_iter()
+            .map(|event| {
+                let keys = subscriptions.iter().filter(|one| one.filter.passes(&event.json)).map(|one| one.key.clone());
+                let keys = keys.collect();
+                (event, keys)
+            })
+            .filter(|(_, keys): &(_, Vec<String>)| !keys.is_empty())
+            .collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let topic = topic.to_owned();
+        self.0.broker.run(move |engine| store(engine.db(), &topic, engine.now(), asked)).await?;
+        self.0.published.notify_one();
+        Ok(())
+    }
+
+    /// Starts to deliver, those first that an earlier process left. Aborting the task stops it; what it has not
+    /// delivered stays.
+    pub fn start(&self) -> JoinHandle<()> {
+        tokio::spawn(deliver::run(self.0.clone()))
+    }
+}
+
+fn store(
+    db: &rusqlite::Connection,
+    topic: &str,
+    now: Millis,
+    asked: Vec<(Incoming, Vec<String>)>,
+) -> Result<(), BrokerError> {
+    let mut insert_event =
+        db.prepare_cached("INSERT INTO events (topic, event_id, published_at, body) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut insert_delivery =
+        db.prepare_cached("INSERT INTO deliveries (event, subscription, due_at) VALUES (?1, ?2, ?3)")?;
+    for (event, keys) in asked {
+        insert_event.execute(params![topic, event.id, now, &event.body[..]])?;
+        let row = db.last_insert_rowid();
+        for key in keys {
+            insert_delivery.execute(params![row, key, now])?;
+        }
+    }
+    Ok(())
+}
