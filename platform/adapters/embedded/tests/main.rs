@@ -29,4 +29,18 @@ mod file {
     skein_testing::table_store_conformance!(fixture);
 }
 
+mod engine {
+    use std::sync::Arc;
+
+    use skein_embedded::EmbeddedStore;
+    use skein_testing::conformance::{EngineFixture, engine::TABLES};
+
+    async fn fixture() -> EngineFixture {
+        let store = EmbeddedStore::memory(&TABLES).expect("the store opens");
+        EngineFixture { store: Arc::new(store), keep: Box::new(()) }
+    }
+
+    skein_testing::engine_conformance!(fixture);
+}
+
 mod sharing;

@@ -7,6 +7,8 @@
 //! skein_testing::table_store_conformance!(fixture);
 //! ```
 
+pub mod engine;
 pub mod table_store;
 
+pub use engine::EngineFixture;
 pub use table_store::TableStoreFixture;

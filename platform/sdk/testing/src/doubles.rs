@@ -1,0 +1,217 @@
+//! Doubles of the ports: a recorder of storage calls that can be told to fail, a queue and a topic that remember, and
+//! a clock that moves when it is waited on.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use skein_core::ports::{Clock, CommandQueue, EventBus, Message, SendError, TableError, TableStore, TransactError};
+use skein_core::table::{Continuation, Etag, Operation, Page, Range, StoredRow};
+use time::OffsetDateTime;
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One request to a table store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// A point read, with its row key.
+    Get(String),
+    /// A range read.
+    Query,
+    /// A transaction, with its row keys.
+    Transact(Vec<String>),
+}
+
+/// What happens to the next transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accident {
+    /// It reaches the store as usual.
+    None,
+    /// The request is lost: nothing is written, and nobody knows.
+    RequestLost,
+    /// It is applied, and the answer is lost.
+    ResponseLost,
+    /// Nobody knows, and it is applied only right before the next transaction.
+    AppliedLate,
+    /// The store says that it is away.
+    Unavailable,
+}
+
+/// A table store that records its calls, and can be told what accident happens to the next transactions.
+pub struct Recorder {
+    inner: Arc<dyn TableStore>,
+    calls: Mutex<Vec<(String, Call)>>,
+    accidents: Mutex<VecDeque<Accident>>,
+    late: Mutex<Vec<(String, String, Vec<Operation>)>>,
+}
+
+impl Recorder {
+    /// A recorder before the store.
+    pub fn new(inner: Arc<dyn TableStore>) -> Arc<Self> {
+        Arc::new(Recorder { inner, calls: Mutex::default(), accidents: Mutex::default(), late: Mutex::default() })
+    }
+
+    /// The calls to one table since the last time, in order.
+    pub fn calls(&self, table: &str) -> Vec<Call> {
+        lock(&self.calls).drain(..).filter(|(name, _)| name == table).map(|(_, call)| call).collect()
+    }
+
+    /// What happens to the next transactions, one after the other.
+    pub fn accidents(&self, accidents: impl IntoIterator<Item = Accident>) {
+        lock(&self.accidents).extend(accidents);
+    }
+
+    fn record(&self, table: &str, call: Call) {
+        lock(&self.calls).push((table.to_owned(), call));
+    }
+}
+
+#[async_trait]
+impl TableStore for Recorder {
+    async fn get(&self, table: &str, partition: &str, key: &str) -> Result<Option<StoredRow>, TableError> {
+        self.record(table, Call::Get(key.to_owned()));
+        self.inner.get(table, partition, key).await
+    }
+
+    async fn query(&self, table: &str, range: &Range, from: Option<&Continuation>) -> Result<Page, TableError> {
+        self.record(table, Call::Query);
+        self.inner.query(table, range, from).await
+    }
+
+    async fn transact(
+        &self,
+        table: &str,
+        partition: &str,
+        operations: &[Operation],
+    ) -> Result<Vec<Option<Etag>>, TransactError> {
+        self.record(table, Call::Transact(operations.iter().map(|operation| operation.key().to_owned()).collect()));
+        let late: Vec<_> = lock(&self.late).drain(..).collect();
+        for (table, partition, operations) in late {
+            // Whether the late one is still in time is the store's to say.
+            let _ = self.inner.transact(&table, &partition, &operations).await;
+        }
+        let accident = lock(&self.accidents).pop_front().unwrap_or(Accident::None);
+        let lost = |what: &str| Err(TransactError::Unknown(what.to_owned()));
+        match accident {
+            Accident::None => self.inner.transact(table, partition, operations).await,
+            Accident::RequestLost => lost("the request was lost"),
+            Accident::ResponseLost => {
+                self.inner.transact(table, partition, operations).await?;
+                lost("the answer was lost")
+            }
+            Accident::AppliedLate => {
+                lock(&self.late).push((table.to_owned(), partition.to_owned(), operations.to_vec()));
+                lost("no answer in time")
+            }
+            Accident::Unavailable => Err(TableError::Unavailable("told to be away".to_owned()).into()),
+        }
+    }
+}
+
+/// A command queue that keeps what it is sent.
+#[derive(Default)]
+pub struct MemoryQueue {
+    sent: Mutex<Vec<(String, Message)>>,
+    failures: Mutex<u32>,
+}
+
+impl MemoryQueue {
+    /// The messages sent since the last time, with the service they went to.
+    pub fn take(&self) -> Vec<(String, Message)> {
+        lock(&self.sent).drain(..).collect()
+    }
+
+    /// How many of the next sends fail.
+    pub fn fail_next(&self, sends: u32) {
+        *lock(&self.failures) = sends;
+    }
+}
+
+#[async_trait]
+impl CommandQueue for MemoryQueue {
+    async fn send(&self, service: &str, messages: &[Message]) -> Result<(), SendError> {
+        fail_if_told(&self.failures, service)?;
+        lock(&self.sent).extend(messages.iter().map(|message| (service.to_owned(), message.clone())));
+        Ok(())
+    }
+}
+
+/// A topic that keeps what is published.
+#[derive(Default)]
+pub struct MemoryBus {
+    requests: Mutex<Vec<Vec<Bytes>>>,
+    failures: Mutex<u32>,
+}
+
+impl MemoryBus {
+    /// The events published since the last time, request by request.
+    pub fn take(&self) -> Vec<Vec<Bytes>> {
+        lock(&self.requests).drain(..).collect()
+    }
+
+    /// How many of the next requests fail.
+    pub fn fail_next(&self, requests: u32) {
+        *lock(&self.failures) = requests;
+    }
+}
+
+#[async_trait]
+impl EventBus for MemoryBus {
+    async fn publish(&self, events: &[Bytes]) -> Result<(), SendError> {
+        fail_if_told(&self.failures, "the topic")?;
+        lock(&self.requests).push(events.to_vec());
+        Ok(())
+    }
+}
+
+fn fail_if_told(failures: &Mutex<u32>, target: &str) -> Result<(), SendError> {
+    let mut left = lock(failures);
+    if *left == 0 {
+        return Ok(());
+    }
+    *left -= 1;
+    Err(SendError::Unavailable { target: target.to_owned(), reason: "told to be away".to_owned() })
+}
+
+/// A clock that stands still until somebody waits: then the time has passed at once.
+pub struct ManualClock {
+    now: Mutex<OffsetDateTime>,
+}
+
+impl ManualClock {
+    /// A clock at a fixed time.
+    pub fn new() -> Arc<Self> {
+        Arc::new(ManualClock { now: Mutex::new(time::macros::datetime!(2026-01-01 0:00 UTC)) })
+    }
+
+    /// How long the clock has been waited on, and moved, since its start.
+    pub fn elapsed(&self) -> Duration {
+        (*lock(&self.now) - time::macros::datetime!(2026-01-01 0:00 UTC)).unsigned_abs()
+    }
+}
+
+#[async_trait]
+impl Clock for ManualClock {
+    fn now(&self) -> OffsetDateTime {
+        *lock(&self.now)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        *lock(&self.now) += duration;
+        // Let whoever else is ready go on.
+        let mut yielded = false;
+        futures::future::poll_fn(|context| {
+            if yielded {
+                return std::task::Poll::Ready(());
+            }
+            yielded = true;
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        })
+        .await;
+    }
+}
