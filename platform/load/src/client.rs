@@ -1,0 +1,168 @@
+//! GraphQL over HTTP, patient: whatever may pass is tried again, under the same command id, until the deadline.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// The first and the longest pause before another attempt.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+
+/// A client of one gateway.
+pub struct Client {
+    http: HyperClient<HttpConnector, Full<Bytes>>,
+    url: String,
+    authorization: String,
+    deadline: Instant,
+}
+
+/// What a GraphQL request came to.
+#[derive(Debug, PartialEq)]
+pub enum Answer {
+    /// The data.
+    Data(Value),
+    /// The gateway or the service refuses the request; asking again does not help.
+    Refused(String),
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Done(Answer),
+    /// Asking again may help.
+    Again(String),
+}
+
+impl Client {
+    /// A client of the gateway at `url`, which gives up at the deadline.
+    pub fn new(url: &str, token: &str, deadline: Instant) -> Result<Self> {
+        if !url.starts_with("http://") {
+            bail!("the gateway's URL is {url:?}; it must begin with http://");
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        Ok(Client {
+            http: HyperClient::builder(TokioExecutor::new()).build(connector),
+            url: url.to_owned(),
+            authorization: format!("Bearer {token}"),
+            deadline,
+        })
+    }
+
+    /// When the client gives up.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Asks a service until it answers.
+    ///
+    /// # Errors
+    /// The deadline, or a token that is not accepted.
+    pub async fn ask(&self, service: &str, query: &str, variables: Value) -> Result<Answer> {
+        let body = Bytes::from(json!({"query": query, "variables": variables}).to_string());
+        let mut pause = PAUSES.0;
+        let mut last = "no answer".to_owned();
+        loop {
+            match timeout_at(self.deadline, self.attempt(service, body.clone())).await {
+                Ok(Ok(Attempt::Done(answer))) => return Ok(answer),
+                Ok(Ok(Attempt::Again(reason))) => last = reason,
+                Ok(Err(error)) => return Err(error),
+                Err(_) => bail!("the time is up; {service} answered last: {last}"),
+            }
+            if Instant::now() + pause > self.deadline {
+                bail!("the time is up; {service} answered last: {last}");
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// The data of a query that no service may refuse.
+    ///
+    /// # Errors
+    /// A refusal, too.
+    pub async fn data(&self, service: &str, query: &str) -> Result<Value> {
+        match self.ask(service, query, json!({})).await? {
+            Answer::Data(data) => Ok(data),
+            Answer::Refused(reason) => bail!("{service} refuses a query: {reason}"),
+        }
+    }
+
+    async fn attempt(&self, service: &str, body: Bytes) -> Result<Attempt> {
+        let request = http::Request::post(format!("{}/{service}/graphql", self.url))
+            .header("authorization", &self.authorization)
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .context("the gateway's URL cannot be asked")?;
+        let response = match self.http.request(request).await {
+            Ok(response) => response,
+            Err(error) => return Ok(Attempt::Again(chain(&error))),
+        };
+        let status = response.status();
+        let bytes = match response.into_body().collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => return Ok(Attempt::Again(chain(&error))),
+        };
+        let text = || format!("{status}: {}", String::from_utf8_lossy(&bytes[..bytes.len().min(300)]));
+        match status.as_u16() {
+            401 | 403 => bail!("the gateway does not accept the token ({})", text()),
+            408 | 429 | 500.. => Ok(Attempt::Again(text())),
+            _ => Ok(serde_json::from_slice(&bytes).map_or_else(|_| refusal(text()), interpret)),
+        }
+    }
+}
+
+fn refusal(reason: String) -> Attempt {
+    Attempt::Done(Answer::Refused(reason))
+}
+
+/// Reads a GraphQL response.
+fn interpret(mut response: Value) -> Attempt {
+    let errors = response["errors"].as_array().filter(|errors| !errors.is_empty());
+    let Some(error) = errors.and_then(|errors| errors.first()) else {
+        return Attempt::Done(Answer::Data(response["data"].take()));
+    };
+    let code = error["extensions"]["code"].as_str().unwrap_or_default();
+    let message = format!("{code} {}", error["message"].as_str().unwrap_or("an error without a message"));
+    match code {
+        "UNAVAILABLE" | "TIMEOUT" | "THROTTLED" | "INTERNAL" => Attempt::Again(message),
+        _ => refusal(message),
+    }
+}
+
+/// The error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn responses_are_told_apart() {
+        let check = |response: Value, expected: &str| {
+            let text = match interpret(response) {
+                Attempt::Done(Answer::Data(data)) => format!("data {data}"),
+                Attempt::Done(Answer::Refused(reason)) => format!("refused {reason}"),
+                Attempt::Again(reason) => format!("again {reason}"),
+            };
+            assert_eq!(text, expected);
+        };
+        check(json!({"data": {"a": 1}}), r#"data {"a":1}"#);
+        let error = |code: &str| json!({"data": null, "errors": [{"message": "m", "extensions": {"code": code}}]});
+        check(error("BAD_INPUT"), "refused BAD_INPUT m");
+        check(error("UNAVAILABLE"), "again UNAVAILABLE m");
+    }
+}
