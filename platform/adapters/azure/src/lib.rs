@@ -1,1 +1,21 @@
-//! The ports on Azure: Tables, Service Bus, Event Grid.
+//! The ports on Azure: Tables, Service Bus and Event Grid, as thin clients on azure_core.
+//!
+//! Every request goes through azure_core's replaceable transport ([`azure_core::http::HttpClient`]): [`http_client`]
+//! gives the real one. Redirects are never followed. What is safe to repeat (reads, sends to receivers that discard
+//! duplicates) is repeated by azure_core's pipeline; a commit to a table never is.
+
+mod channel;
+pub mod clock;
+pub mod credential;
+pub mod queue;
+pub mod shared_key;
+pub mod tables;
+pub mod topic;
+mod transport;
+
+pub use channel::EndpointError;
+pub use clock::SystemClock;
+pub use queue::ServiceBusQueues;
+pub use tables::{AzureTableStore, TableCredential};
+pub use topic::EventGridTopic;
+pub use transport::{TransportError, http_client};

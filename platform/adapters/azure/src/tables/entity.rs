@@ -1,0 +1,102 @@
+//! Rows as JSON, the way the Table service writes them (OData 3, minimal metadata).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Map, Value as Json};
+use skein_core::table::{Etag, Properties, Row, StoredRow, Value};
+
+/// Writes a row; each type's annotation stands before its value.
+pub(crate) fn write(partition: &str, row: &Row) -> String {
+    let mut json = String::from("{\"PartitionKey\":");
+    text(&mut json, partition);
+    json.push_str(",\"RowKey\":");
+    text(&mut json, &row.key);
+    for (name, value) in &row.properties {
+        let edm = match value {
+            Value::Int64(_) => Some("Edm.Int64"),
+            Value::Double(_) => Some("Edm.Double"),
+            Value::Binary(_) => Some("Edm.Binary"),
+            Value::String(_) | Value::Bool(_) => None,
+        };
+        if let Some(edm) = edm {
+            json.push_str(&format!(",\"{name}@odata.type\":\"{edm}\""));
+        }
+        json.push_str(&format!(",\"{name}\":"));
+        match value {
+            Value::String(value) => text(&mut json, value),
+            Value::Int64(value) => json.push_str(&format!("\"{value}\"")),
+            Value::Bool(value) => json.push_str(&value.to_string()),
+            Value::Double(value) => json.push_str(&Json::from(*value).to_string()),
+            Value::Binary(value) => text(&mut json, &STANDARD.encode(value)),
+        }
+    }
+    json.push('}');
+    json
+}
+
+fn text(json: &mut String, value: &str) {
+    json.push_str(&Json::from(value).to_string());
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    value: Vec<Map<String, Json>>,
+}
+
+/// Reads the rows of a query's answer.
+pub(crate) fn rows(body: &[u8]) -> Result<Vec<StoredRow>, String> {
+    let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    answer.value.into_iter().map(|entity| stored(entity, None)).collect()
+}
+
+/// Reads one row; the tag may stand in a header or in the row.
+pub(crate) fn row(body: &[u8], etag: Option<&str>) -> Result<StoredRow, String> {
+    stored(serde_json::from_slice(body).map_err(|error| error.to_string())?, etag)
+}
+
+fn stored(entity: Map<String, Json>, etag: Option<&str>) -> Result<StoredRow, String> {
+    let etag = entity.get("odata.etag").and_then(Json::as_str).or(etag).ok_or("a row without a tag")?;
+    let etag = Etag(etag.to_owned());
+    let key = entity.get("RowKey").and_then(Json::as_str).ok_or("a row without a row key")?.to_owned();
+    let mut properties = Properties::new();
+    for (name, value) in &entity {
+        if name.contains('.') || name.contains('@') || matches!(name.as_str(), "PartitionKey" | "RowKey" | "Timestamp")
+        {
+            continue;
+        }
+        let edm = entity.get(&format!("{name}@odata.type")).and_then(Json::as_str);
+        // A property without a value is one that is not there.
+        if let Some(value) = property(name, value, edm)? {
+            properties.insert(name.clone(), value);
+        }
+    }
+    Ok(StoredRow { key, etag, properties })
+}
+
+fn property(name: &str, value: &Json, edm: Option<&str>) -> Result<Option<Value>, String> {
+    let malformed = || format!("the property {name:?} of type {} is {value}", edm.unwrap_or("unnamed"));
+    Ok(Some(match (edm, value) {
+        (_, Json::Null) => return Ok(None),
+        (Some("Edm.Int64"), Json::String(text)) => Value::Int64(text.parse().map_err(|_| malformed())?),
+        (Some("Edm.Int64" | "Edm.Int32"), Json::Number(number)) => Value::Int64(number.as_i64().ok_or_else(malformed)?),
+        (Some("Edm.Double"), Json::Number(number)) => Value::Double(number.as_f64().ok_or_else(malformed)?),
+        (Some("Edm.Double"), Json::String(text)) => Value::Double(text.parse().map_err(|_| malformed())?),
+        (Some("Edm.Binary"), Json::String(text)) => Value::Binary(STANDARD.decode(text).map_err(|_| malformed())?),
+        // Not annotated: 32-bit integers have no fraction, doubles have one.
+        (None, Json::Number(number)) => match number.as_i64() {
+            Some(integer) => Value::Int64(integer),
+            None => Value::Double(number.as_f64().ok_or_else(malformed)?),
+        },
+        (_, Json::Bool(flag)) => Value::Bool(*flag),
+        // Dates and ids of other writers are texts to us.
+        (_, Json::String(text)) => Value::String(text.clone()),
+        _ => return Err(malformed()),
+    }))
+}
+
+/// The code of an error, as in `EntityAlreadyExists`.
+pub(crate) fn error_code(body: &[u8]) -> Option<String> {
+    let error: Json = serde_json::from_slice(body).ok()?;
+    error["odata.error"]["code"].as_str().map(str::to_owned)
+}

@@ -1,0 +1,125 @@
+//! Multipart bodies (RFC 2046) that hold HTTP answers, nested as `$batch` nests them.
+
+/// One HTTP answer within a body.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Part {
+    pub status: u16,
+    headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Part {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        value_of(&self.headers, name)
+    }
+}
+
+/// How deep parts may lie in one another: an answer has two levels.
+const MAX_DEPTH: usize = 4;
+
+/// The answers within a body, in order.
+pub(crate) fn parts(content_type: &str, body: &[u8]) -> Result<Vec<Part>, String> {
+    let mut found = Vec::new();
+    collect(content_type, body, MAX_DEPTH, &mut found)?;
+    Ok(found)
+}
+
+fn collect(content_type: &str, body: &[u8], depth: usize, found: &mut Vec<Part>) -> Result<(), String> {
+    let boundary = boundary(content_type).ok_or_else(|| format!("no boundary in {content_type:?}"))?;
+    if depth == 0 {
+        return Err("parts lie too deep".to_owned());
+    }
+    for part in split(body, &boundary)? {
+        let (headers, rest) = headers(part)?;
+        match value_of(&headers, "content-type") {
+            Some(nested) if is(nested, "multipart/mixed") => collect(nested, rest, depth - 1, found)?,
+            Some(http) if is(http, "application/http") => found.push(answer(rest)?),
+            other => return Err(format!("a part of type {other:?}")),
+        }
+    }
+    Ok(())
+}
+
+/// The bytes between the delimiters. What stands before the first and behind the last is no part.
+fn split<'a>(body: &'a [u8], boundary: &str) -> Result<Vec<&'a [u8]>, String> {
+    let delimiter = format!("--{boundary}");
+    let mut parts = Vec::new();
+    let mut start = None;
+    let mut place = 0;
+    while place < body.len() {
+        let end = body[place..].iter().position(|&byte| byte == b'\n').map_or(body.len(), |at| place + at + 1);
+        let line = body[place..end].trim_ascii_end();
+        if let Some(rest) = line.strip_prefix(delimiter.as_bytes())
+            && (rest.is_empty() || rest == b"--")
+        {
+            if let Some(start) = start {
+                // The line end before a delimiter belongs to it.
+                let part: &[u8] = &body[start..place];
+                let part = part.strip_suffix(b"\n").unwrap_or(part);
+                parts.push(part.strip_suffix(b"\r").unwrap_or(part));
+            }
+            if rest == b"--" {
+                return Ok(parts);
+            }
+            start = Some(end);
+        }
+        place = end;
+    }
+    Err("a multipart body without an end".to_owned())
+}
+
+fn answer(bytes: &[u8]) -> Result<Part, String> {
+    // Some servers leave an empty line before the status line.
+    let bytes = bytes.trim_ascii_start();
+    let (line, rest) = line(bytes).ok_or("an answer without a status line")?;
+    let mut words = line.split(' ');
+    let status = match (words.next(), words.next().map(str::parse)) {
+        (Some(version), Some(Ok(status))) if version.starts_with("HTTP/") => status,
+        _ => return Err(format!("a status line {line:?}")),
+    };
+    let (headers, body) = headers(rest)?;
+    Ok(Part { status, headers, body: body.to_vec() })
+}
+
+type Headers = Vec<(String, String)>;
+
+/// Reads headers up to an empty line, or to the end.
+fn headers(mut bytes: &[u8]) -> Result<(Headers, &[u8]), String> {
+    let mut headers = Vec::new();
+    while let Some((line, rest)) = line(bytes) {
+        bytes = rest;
+        if line.is_empty() {
+            break;
+        }
+        let (name, value) = line.split_once(':').ok_or_else(|| format!("a header {line:?}"))?;
+        headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    Ok((headers, bytes))
+}
+
+/// The first line without its end, and the rest; `None` at the end or where it is no text.
+fn line(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    if bytes.is_empty() {
+        return None;
+    }
+    let end = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
+    let rest = bytes.get(end + 1..).unwrap_or_default();
+    let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
+    std::str::from_utf8(line).ok().map(|line| (line, rest))
+}
+
+fn value_of<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value.as_str())
+}
+
+fn is(content_type: &str, expected: &str) -> bool {
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(expected)
+}
+
+fn boundary(content_type: &str) -> Option<String> {
+    content_type.split(';').skip(1).find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let value = value.trim().trim_matches('"');
+        (name.trim().eq_ignore_ascii_case("boundary") && !value.is_empty()).then(|| value.to_owned())
+    })
+}
