@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::service::{App, Service, Trigger};
+use crate::service::{App, Published, Service, Trigger};
 
 /// The platform layer: what all services share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,15 +129,17 @@ impl Graph {
             if !names.insert(service.name.as_str()) {
                 return Err(GraphError::Duplicate(service.name.clone()));
             }
-            for category in &service.publishes {
-                if let Some((_, first)) = published.iter().find(|(known, _)| known == category) {
-                    return Err(GraphError::Category {
-                        category: category.clone(),
-                        first: (*first).to_owned(),
-                        second: service.name.clone(),
-                    });
+            for Published { category, .. } in &service.publishes {
+                match published.iter().find(|(known, _)| known == category) {
+                    Some((_, first)) if *first != service.name => {
+                        return Err(GraphError::Category {
+                            category: category.clone(),
+                            first: (*first).to_owned(),
+                            second: service.name.clone(),
+                        });
+                    }
+                    _ => published.push((category, &service.name)),
                 }
-                published.push((category, &service.name));
             }
             for app in [App::Command, App::Query] {
                 let functions = service.app(app).functions.iter().map(|function| function.name.as_str());
@@ -210,6 +212,7 @@ fn once<'a>(texts: impl Iterator<Item = &'a str>, place: impl Fn() -> String) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples::{Greet, TicketOpened, Tickets};
 
     fn graph(services: Vec<Service>) -> Result<Graph, GraphError> {
         let platform = Platform { system: "skein".into(), delivery_attempts: 30, event_minutes: 1440 };
@@ -219,8 +222,10 @@ mod tests {
 
     #[test]
     fn a_graph_survives_json() {
-        let desk = Service::new("desk").publishes("ticket").view("by-id", "tickets", &["ticket"]).sends_to("desk");
-        let graph = graph(vec![desk]).unwrap();
+        let desk = Service::new("desk").publishes::<TicketOpened>().view::<Tickets>().reaction::<Greet>();
+        let graph = graph(vec![desk.sends_to("desk")]).unwrap();
+        assert_eq!(graph.services[0].tables, ["reactions", "tickets"]);
+        assert_eq!(graph.services[0].handled_categories(), ["ticket"]);
         let json = serde_json::to_string(&graph).unwrap();
         assert_eq!(serde_json::from_str::<Graph>(&json).unwrap(), graph);
     }
@@ -233,16 +238,16 @@ mod tests {
         check(vec![Service::new("Desk")], r#"the name "Desk" must match [a-z][a-z0-9]{1,12}"#);
         check(vec![Service::new("desk"), Service::new("desk")], r#"two services are called "desk""#);
         check(
-            vec![Service::new("desk").publishes("ticket"), Service::new("shop").publishes("ticket")],
+            vec![Service::new("desk").publishes::<TicketOpened>(), Service::new("shop").publishes::<TicketOpened>()],
             r#"the category "ticket" is published by both "desk" and "shop""#,
         );
         check(
-            vec![Service::new("desk").reaction("greeter", &["guest"])],
-            r#""greeter" of "desk" reads "guest", which no service publishes"#,
+            vec![Service::new("desk").reaction::<Greet>()],
+            r#""greet" of "desk" reads "ticket", which no service publishes"#,
         );
         check(vec![Service::new("desk").sends_to("shop")], r#""desk" names the service "shop", which does not exist"#);
-        let twice = Service::new("desk").publishes("t").reaction("one", &["t"]).reaction("one", &["t"]);
-        check(vec![twice], r#""one" stands twice in the consumers of "desk""#);
+        let twice = Service::new("desk").publishes::<TicketOpened>().reaction::<Greet>().reaction::<Greet>();
+        check(vec![twice], r#""greet" stands twice in the consumers of "desk""#);
         let mut sharded = Service::new("desk");
         sharded.shards = 0;
         check(vec![sharded], "the number of shards is 0, at most 99 is allowed and at least 1");

@@ -5,7 +5,9 @@
 //! reads the graph and nothing else.
 
 mod graph;
+#[cfg(test)]
+mod samples;
 mod service;
 
 pub use graph::{Gateway, Graph, GraphError, Platform};
-pub use service::{App, Connection, Function, FunctionApp, Handled, Service, Trigger};
+pub use service::{App, Connection, Function, FunctionApp, Handled, Published, Service, Trigger};

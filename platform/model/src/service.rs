@@ -1,6 +1,7 @@
 //! A service's descriptor: its two function apps, what it publishes and reads, its tables.
 
 use serde::{Deserialize, Serialize};
+use skein_core::{Contract, ContractSet, Projection, Reaction, TopList};
 
 /// A bounded context as it is deployed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,17 +13,27 @@ pub struct Service {
     pub command: FunctionApp,
     /// The app that folds events into views and answers queries.
     pub query: FunctionApp,
-    /// The categories of its aggregates whose integration events leave the service.
-    pub publishes: Vec<String>,
+    /// The integration events that leave the service.
+    pub publishes: Vec<Published>,
     /// What its projections and reactions read. Event Grid's filter comes from here.
     pub handles: Vec<Handled>,
-    /// The tables of its views.
-    pub views: Vec<String>,
+    /// The tables of its query store: views, and the cursors of reactions.
+    pub tables: Vec<String>,
     /// The services whose command queues its apps may send to, besides its own.
     pub sends_to: Vec<String>,
     /// How many storage accounts share its event store. An aggregate never moves, so that this is fixed once events
     /// are stored.
     pub shards: u16,
+}
+
+/// An integration event that a service publishes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Published {
+    /// The category of the aggregates that publish it.
+    pub category: String,
+    /// Its type and version: `orders.OrderPlaced.v1`.
+    pub contract: String,
 }
 
 /// A consumer of integration events within a service.
@@ -125,6 +136,9 @@ impl Service {
     /// The queue of the integration events that a service reads.
     pub const EVENTS: &'static str = "events";
 
+    /// The tables of each shard of the event store.
+    pub const STORE_TABLES: [&str; 2] = [skein_core::store::EVENTS_TABLE, skein_core::FAULTS_TABLE];
+
     /// A service with the functions that every service has, which publishes and reads nothing yet.
     pub fn new(name: &str) -> Self {
         let graphql = || Function::http("graphql", "POST", "graphql");
@@ -150,40 +164,46 @@ impl Service {
             ),
             publishes: Vec::new(),
             handles: Vec::new(),
-            views: Vec::new(),
+            tables: Vec::new(),
             sends_to: Vec::new(),
             shards: 1,
         }
     }
 
-    /// The service, publishing integration events of aggregates of this category, too.
+    /// The service, publishing this integration event, too.
     #[must_use]
-    pub fn publishes(mut self, category: &str) -> Self {
-        insert(&mut self.publishes, category);
+    pub fn publishes<C: Contract>(mut self) -> Self {
+        insert(&mut self.publishes, Published { category: C::CATEGORY.to_owned(), contract: C::type_name() });
         self
     }
 
-    /// The service with one more view: its consumer's name, the table, and the categories that it reads.
+    /// The service with one more view.
     #[must_use]
-    pub fn view(mut self, consumer: &str, table: &str, categories: &[&str]) -> Self {
-        insert(&mut self.views, table);
-        self.reads(consumer, categories)
+    pub fn view<P: Projection>(self) -> Self {
+        self.reads(P::NAME, P::TABLE, &P::Event::categories())
     }
 
-    /// The service with one more reaction: its consumer's name and the categories that it reads.
+    /// The service with one more ranked list.
     #[must_use]
-    pub fn reaction(self, consumer: &str, categories: &[&str]) -> Self {
-        self.reads(consumer, categories)
+    pub fn top_list<T: TopList>(self) -> Self {
+        self.reads(T::NAME, T::TABLE, &T::Event::categories())
+    }
+
+    /// The service with one more reaction.
+    #[must_use]
+    pub fn reaction<R: Reaction>(self) -> Self {
+        self.reads(R::NAME, skein_core::views::REACTIONS_TABLE, &R::Event::categories())
     }
 
     /// The service, sending commands to another one, too.
     #[must_use]
     pub fn sends_to(mut self, service: &str) -> Self {
-        insert(&mut self.sends_to, service);
+        insert(&mut self.sends_to, service.to_owned());
         self
     }
 
-    fn reads(mut self, consumer: &str, categories: &[&str]) -> Self {
+    fn reads(mut self, consumer: &str, table: &str, categories: &[&str]) -> Self {
+        insert(&mut self.tables, table.to_owned());
         let categories = categories.iter().map(|&category| category.to_owned()).collect();
         self.handles.push(Handled { consumer: consumer.to_owned(), categories });
         self
@@ -233,9 +253,9 @@ impl Function {
     }
 }
 
-/// Adds the text to a sorted list that holds each text once.
-fn insert(list: &mut Vec<String>, text: &str) {
-    if let Err(place) = list.binary_search_by(|known| known.as_str().cmp(text)) {
-        list.insert(place, text.to_owned());
+/// Adds the item to a sorted list that holds each item once.
+fn insert<T: Ord>(list: &mut Vec<T>, item: T) {
+    if let Err(place) = list.binary_search(&item) {
+        list.insert(place, item);
     }
 }

@@ -162,8 +162,8 @@ impl List<'_> {
         for shard in 0..service.shards {
             let account = self.names.account(service, shard);
             self.account(&account);
-            let views: &[String] = if shard == 0 { &service.views } else { &[] };
-            for table in ["events", "faults"].into_iter().chain(views.iter().map(String::as_str)) {
+            let views: &[String] = if shard == 0 { &service.tables } else { &[] };
+            for table in Service::STORE_TABLES.into_iter().chain(views.iter().map(String::as_str)) {
                 let name = format!("{account}/default/{table}");
                 self.add("Microsoft.Storage/storageAccounts/tableServices/tables", name, json!({}));
             }
@@ -276,7 +276,6 @@ impl List<'_> {
         set("SKEIN_APP_AUDIENCE", endpoints.audience().to_owned());
         set("SKEIN_GATEWAY_PRINCIPAL_ID", names.principal_id(&names.gateway()));
         set("SKEIN_INTROSPECTION", "true".to_owned());
-        set("SKEIN_QUERY_STORE", endpoints.tables(&first_account));
         set("SKEIN_SERVICE", service.name.clone());
         let mut queues = vec![service.name.as_str()];
         queues.extend(service.sends_to.iter().map(String::as_str).filter(|target| *target != service.name));
@@ -293,7 +292,10 @@ impl List<'_> {
                 set("SKEIN_TOPIC", endpoints.topic(&names.topic()));
                 set("SKEIN_OUTCOMES_PRINCIPAL_IDS", names.principal_id(&names.identity(service.app(App::Query))));
             }
-            App::Query => set("SKEIN_COMMAND_APP", endpoints.site(&names.site(service.app(App::Command)))),
+            App::Query => {
+                set("SKEIN_QUERY_STORE", endpoints.tables(&first_account));
+                set("SKEIN_COMMAND_APP", endpoints.site(&names.site(service.app(App::Command))));
+            }
         }
         let connections = service.app(app).functions.iter().filter_map(|function| match &function.trigger {
             Trigger::ServiceBus { connection, .. } => Some(*connection),

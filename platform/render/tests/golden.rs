@@ -1,20 +1,28 @@
 //! What is rendered from a small graph, held against files. `UPDATE_EXPECT=1 cargo test -p skein-render` writes them.
 
 use expect_test::expect_file;
-use skein_model::{Gateway, Graph, Platform, Service};
+use skein_model::{Gateway, Graph, Handled, Platform, Published, Service};
 use skein_render::{Endpoints, package, resources};
 
 fn graph() -> Graph {
     let platform = Platform { system: "skein".into(), delivery_attempts: 30, event_minutes: 1440 };
     let gateway = Gateway { services: vec!["desk".into()] };
-    let desk = Service::new("desk")
-        .publishes("ticket")
-        .view("ticket-by-id", "tickets", &["ticket"])
-        .reaction("greeter", &["ticket", "guest"])
-        .sends_to("hall");
-    let mut hall = Service::new("hall").publishes("guest");
+    let mut desk = Service::new("desk").sends_to("hall");
+    desk.publishes = vec![published("desk.TicketOpened.v1", "ticket")];
+    desk.handles = vec![handled("tickets", &["ticket"]), handled("greet", &["ticket", "guest"])];
+    desk.tables = vec!["reactions".into(), "tickets".into()];
+    let mut hall = Service::new("hall");
+    hall.publishes = vec![published("hall.GuestCame.v1", "guest")];
     hall.shards = 2;
     Graph::new(platform, gateway, vec![desk, hall]).expect("the graph fits together")
+}
+
+fn published(contract: &str, category: &str) -> Published {
+    Published { category: category.to_owned(), contract: contract.to_owned() }
+}
+
+fn handled(consumer: &str, categories: &[&str]) -> Handled {
+    Handled { consumer: consumer.to_owned(), categories: categories.iter().map(|name| (*name).to_owned()).collect() }
 }
 
 #[test]
