@@ -3,5 +3,9 @@
 
 pub mod broker;
 pub mod identity;
+pub mod outbound;
+pub mod resources;
+pub mod sites;
 pub mod tables;
 pub mod topic;
+pub mod trace;

@@ -1,0 +1,652 @@
+//! The list of resources, in ARM's shape, as a typed plan of what to host.
+//!
+//! The plan is checked before anything starts: whatever is malformed or points at something that is not in the list
+//! is an error that names the resource. Types that are not hosted locally are kept and reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::broker::QueueSettings;
+use crate::identity::ManagedIdentity;
+
+/// One resource, as ARM would list it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Resource {
+    /// The full type, as in `Microsoft.ServiceBus/namespaces/queues`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The full name: a segment for each segment of the type after the provider.
+    pub name: String,
+    /// The identity.
+    #[serde(default)]
+    pub identity: Value,
+    /// The properties.
+    #[serde(default)]
+    pub properties: Value,
+}
+
+/// Why a list cannot be hosted.
+#[derive(Debug, thiserror::Error)]
+pub enum ResourcesError {
+    /// The file cannot be read.
+    #[error("cannot read the list of resources {0}: {1}")]
+    Read(PathBuf, #[source] std::io::Error),
+    /// The file is no list of resources.
+    #[error("{0} is no list of resources: {1}")]
+    Malformed(PathBuf, #[source] serde_json::Error),
+    /// A resource is malformed or dangling.
+    #[error("{kind} {name}: {why}")]
+    Resource {
+        /// Its type.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// A queue to declare.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queue {
+    /// The namespace.
+    pub namespace: String,
+    /// The queue.
+    pub name: String,
+    /// Its settings.
+    pub settings: QueueSettings,
+}
+
+/// A topic's subscription to declare.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subscription {
+    /// The topic.
+    pub topic: String,
+    /// The subscription.
+    pub name: String,
+    /// The namespace and queue that it delivers into; both are in the plan.
+    pub destination: (String, String),
+    /// Everything it says, for the topic engine.
+    pub properties: Value,
+}
+
+/// What App Service's authentication checks before a function app sees a request.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SiteAuth {
+    /// Whether a request without a token is refused.
+    pub required: bool,
+    /// Paths that need no token, compared exactly.
+    pub excluded_paths: Vec<String>,
+    /// The audiences that a token may have.
+    pub audiences: Vec<String>,
+    /// The principals that may call; any holder of a token for the audience where it is `None`.
+    pub principals: Option<Vec<String>>,
+}
+
+/// A function app to run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Site {
+    /// Its name.
+    pub name: String,
+    /// The identities it may have tokens of.
+    pub identities: Vec<ManagedIdentity>,
+    /// Its app settings.
+    pub settings: BTreeMap<String, String>,
+    /// Who may call it.
+    pub auth: SiteAuth,
+}
+
+/// A GraphQL API of the gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Api {
+    /// The first segment of its path.
+    pub path: String,
+    /// What people call it.
+    pub display_name: String,
+    /// Where mutations go.
+    pub command: Backend,
+    /// Where queries go.
+    pub query: Backend,
+}
+
+/// A function app as the gateway reaches it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backend {
+    /// The site.
+    pub site: String,
+    /// The base URL, without a trailing slash.
+    pub url: String,
+    /// The audience of the token that the gateway calls it with; empty where the site asks for none.
+    pub audience: String,
+}
+
+/// The gateway to run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gateway {
+    /// Its name.
+    pub name: String,
+    /// Whose tokens it calls with.
+    pub identity: ManagedIdentity,
+    /// What it serves.
+    pub apis: Vec<Api>,
+}
+
+/// What to host.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// Storage accounts with their tables.
+    pub accounts: BTreeMap<String, BTreeSet<String>>,
+    /// Queues.
+    pub queues: Vec<Queue>,
+    /// Topics, with the principal that each delivers as.
+    pub topics: BTreeMap<String, Option<String>>,
+    /// Subscriptions.
+    pub subscriptions: Vec<Subscription>,
+    /// Function apps.
+    pub sites: Vec<Site>,
+    /// The gateway, where the list has one.
+    pub gateway: Option<Gateway>,
+    /// `type name` of what is kept and not hosted.
+    pub not_hosted: Vec<String>,
+}
+
+/// Reads and checks a list.
+///
+/// # Errors
+/// A file that is no list, or any resource that is malformed or dangling.
+pub fn read(path: &Path) -> Result<Plan, ResourcesError> {
+    let text = std::fs::read(path).map_err(|error| ResourcesError::Read(path.to_owned(), error))?;
+    let list: Vec<Resource> =
+        serde_json::from_slice(&text).map_err(|error| ResourcesError::Malformed(path.to_owned(), error))?;
+    Plan::of(&list)
+}
+
+impl Resource {
+    fn is(&self, kind: &str) -> bool {
+        self.kind.eq_ignore_ascii_case(kind)
+    }
+
+    fn error(&self, why: impl Into<String>) -> ResourcesError {
+        ResourcesError::Resource { kind: self.kind.clone(), name: self.name.clone(), why: why.into() }
+    }
+
+    /// The name's segments, as many as the type has after its provider.
+    fn segments<const N: usize>(&self) -> Result<[&str; N], ResourcesError> {
+        let segments: Vec<&str> = self.name.split('/').collect();
+        match <[&str; N]>::try_from(segments) {
+            Ok(segments) if segments.iter().all(|segment| is_name(segment)) => Ok(segments),
+            _ => Err(self.error(format!("the name must have {N} segments of letters, digits, `-`, `_` and `.`"))),
+        }
+    }
+
+    fn text<'v>(&self, value: &'v Value, pointer: &str) -> Result<&'v str, ResourcesError> {
+        let found = value.pointer(pointer).unwrap_or(&Value::Null);
+        found.as_str().filter(|text| !text.is_empty()).ok_or_else(|| {
+            self.error(format!("{} must be a text, it is {found}", pointer.trim_start_matches('/').replace('/', ".")))
+        })
+    }
+
+    fn texts(&self, value: &Value, pointer: &str) -> Result<Option<Vec<String>>, ResourcesError> {
+        match value.pointer(pointer) {
+            None | Some(Value::Null) => Ok(None),
+            Some(found) => Deserialize::deserialize(found).map(Some).map_err(|_| {
+                let name = pointer.trim_start_matches('/').replace('/', ".");
+                self.error(format!("{name} must be a list of texts, it is {found}"))
+            }),
+        }
+    }
+}
+
+/// Names become parts of paths and file names: nothing that could leave a folder.
+fn is_name(segment: &str) -> bool {
+    let mut bytes = segment.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// The values after the segments `types` of a resource id, as in `…/namespaces/{ns}/queues/{q}`.
+fn id_segments<'i, const N: usize>(id: &'i str, types: [&str; N]) -> Option<[&'i str; N]> {
+    let parts: Vec<&str> = id.split('/').collect();
+    let tail = parts.get(parts.len().checked_sub(2 * N)?..)?;
+    let mut values = [""; N];
+    for (n, kind) in types.iter().enumerate() {
+        if !tail[2 * n].eq_ignore_ascii_case(kind) {
+            return None;
+        }
+        values[n] = tail[2 * n + 1];
+    }
+    Some(values)
+}
+
+impl Plan {
+    /// Checks a list.
+    ///
+    /// # Errors
+    /// Any resource that is malformed or dangling.
+    pub fn of(list: &[Resource]) -> Result<Plan, ResourcesError> {
+        let mut plan = Plan::default();
+        let mut seen = BTreeSet::new();
+        for resource in list {
+            if !seen.insert((resource.kind.to_ascii_lowercase(), resource.name.to_ascii_lowercase())) {
+                return Err(resource.error("it is in the list twice"));
+            }
+        }
+
+        let mut identities = BTreeMap::new();
+        let mut auths = BTreeMap::new();
+        let mut namespaces = BTreeSet::new();
+        for resource in list {
+            if resource.is("Microsoft.ManagedIdentity/userAssignedIdentities") {
+                let [name] = resource.segments()?;
+                let identity = ManagedIdentity {
+                    principal_id: resource.text(&resource.properties, "/principalId")?.to_owned(),
+                    client_id: resource.text(&resource.properties, "/clientId")?.to_owned(),
+                };
+                identities.insert(name.to_ascii_lowercase(), identity);
+            } else if resource.is("Microsoft.Storage/storageAccounts") {
+                let [name] = resource.segments()?;
+                plan.accounts.insert(name.to_owned(), BTreeSet::new());
+            } else if resource.is("Microsoft.ServiceBus/namespaces") {
+                let [name] = resource.segments()?;
+                namespaces.insert(name.to_owned());
+            } else if resource.is("Microsoft.EventGrid/topics") {
+                let [name] = resource.segments()?;
+                let principal = resource.identity.get("principalId").and_then(Value::as_str).map(str::to_owned);
+                plan.topics.insert(name.to_owned(), principal);
+            } else if resource.is("Microsoft.Web/sites/config") && resource.name.ends_with("/authsettingsV2") {
+                let [site, _] = resource.segments()?;
+                auths.insert(site.to_owned(), (resource, site_auth(resource)?));
+            }
+        }
+
+        for resource in list {
+            let properties = &resource.properties;
+            if resource.is("Microsoft.Storage/storageAccounts/tableServices/tables") {
+                let [account, _, table] = resource.segments()?;
+                let tables = plan.accounts.get_mut(account);
+                let tables = tables.ok_or_else(|| resource.error(format!("there is no storage account {account}")))?;
+                tables.insert(table.to_owned());
+            } else if resource.is("Microsoft.ServiceBus/namespaces/queues") {
+                let [namespace, name] = resource.segments()?;
+                if !namespaces.contains(namespace) {
+                    return Err(resource.error(format!("there is no namespace {namespace}")));
+                }
+                let settings =
+                    QueueSettings::from_arm(properties).map_err(|error| resource.error(error.to_string()))?;
+                plan.queues.push(Queue { namespace: namespace.to_owned(), name: name.to_owned(), settings });
+            } else if resource.is("Microsoft.Web/sites") {
+                let [name] = resource.segments()?;
+                let auth = auths.remove(name).map(|(_, auth)| auth).unwrap_or_default();
+                plan.sites.push(site(resource, name, &identities, auth)?);
+            }
+        }
+        if let Some((site, (resource, _))) = auths.into_iter().next() {
+            return Err(resource.error(format!("there is no site {site}")));
+        }
+
+        for resource in list {
+            if resource.is("Microsoft.EventGrid/topics/eventSubscriptions") {
+                plan.subscriptions.push(plan.subscription(resource)?);
+            } else if resource.is("Microsoft.ApiManagement/service") {
+                if plan.gateway.is_some() {
+                    return Err(resource.error("there is a gateway already, and only one can listen"));
+                }
+                plan.gateway = Some(plan.gateway(resource, list, &identities)?);
+            }
+        }
+        for resource in list {
+            let hosted = [
+                "Microsoft.ManagedIdentity/userAssignedIdentities",
+                "Microsoft.Storage/storageAccounts",
+                "Microsoft.Storage/storageAccounts/tableServices",
+                "Microsoft.Storage/storageAccounts/tableServices/tables",
+                "Microsoft.ServiceBus/namespaces",
+                "Microsoft.ServiceBus/namespaces/queues",
+                "Microsoft.EventGrid/topics",
+                "Microsoft.EventGrid/topics/eventSubscriptions",
+                "Microsoft.Web/sites",
+                "Microsoft.ApiManagement/service",
+                "Microsoft.ApiManagement/service/backends",
+                "Microsoft.ApiManagement/service/apis",
+            ];
+            let is_auth = resource.is("Microsoft.Web/sites/config") && resource.name.ends_with("/authsettingsV2");
+            if !is_auth && !hosted.iter().any(|kind| resource.is(kind)) {
+                plan.not_hosted.push(format!("{} {}", resource.kind, resource.name));
+            }
+        }
+        Ok(plan)
+    }
+
+    fn subscription(&self, resource: &Resource) -> Result<Subscription, ResourcesError> {
+        let [topic, name] = resource.segments()?;
+        if !self.topics.contains_key(topic) {
+            return Err(resource.error(format!("there is no topic {topic}")));
+        }
+        let destination = ["/deliveryWithResourceIdentity/destination", "/destination"]
+            .into_iter()
+            .find_map(|pointer| resource.properties.pointer(pointer))
+            .ok_or_else(|| resource.error("it has no destination"))?;
+        let endpoint = resource.text(destination, "/endpointType")?;
+        if endpoint != "ServiceBusQueue" {
+            return Err(resource.error(format!("deliveries to {endpoint} are not hosted, only to ServiceBusQueue")));
+        }
+        let id = resource.text(destination, "/properties/resourceId")?;
+        let [namespace, queue] = id_segments(id, ["namespaces", "queues"])
+            .ok_or_else(|| resource.error(format!("{id} is not the id of a queue")))?;
+        if !self.queues.iter().any(|known| known.namespace == namespace && known.name == queue) {
+            return Err(resource.error(format!("there is no queue {namespace}/{queue}")));
+        }
+        Ok(Subscription {
+            topic: topic.to_owned(),
+            name: name.to_owned(),
+            destination: (namespace.to_owned(), queue.to_owned()),
+            properties: resource.properties.clone(),
+        })
+    }
+
+    fn gateway(
+        &self,
+        resource: &Resource,
+        list: &[Resource],
+        identities: &BTreeMap<String, ManagedIdentity>,
+    ) -> Result<Gateway, ResourcesError> {
+        let [name] = resource.segments()?;
+        let principal_id = resource
+            .text(&resource.identity, "/principalId")
+            .map_err(|_| resource.error("it has no identity.principalId"))?;
+        // A system-assigned identity is not in the list; its client id is of no importance here.
+        let identity =
+            identities.values().find(|identity| identity.principal_id == principal_id).cloned().unwrap_or_else(|| {
+                ManagedIdentity { principal_id: principal_id.into(), client_id: principal_id.into() }
+            });
+
+        let mut backends = BTreeMap::new();
+        for backend in list.iter().filter(|one| one.is("Microsoft.ApiManagement/service/backends")) {
+            let [service, backend_name] = backend.segments()?;
+            if service != name {
+                return Err(backend.error(format!("there is no gateway {service}")));
+            }
+            backends.insert(backend_name.to_owned(), self.backend(backend)?);
+        }
+        let mut apis = Vec::new();
+        for api in list.iter().filter(|one| one.is("Microsoft.ApiManagement/service/apis")) {
+            let [service, _] = api.segments()?;
+            if service != name {
+                return Err(api.error(format!("there is no gateway {service}")));
+            }
+            let path = api.text(&api.properties, "/path")?;
+            if !is_name(path) || path == "assets" || path == "dev" {
+                return Err(api.error(format!("the path {path:?} must be one segment, neither assets nor dev")));
+            }
+            let backend = |side: &str| {
+                let name = format!("{path}-{side}");
+                backends.get(&name).cloned().ok_or_else(|| api.error(format!("there is no backend {name}")))
+            };
+            let display_name = api.properties.get("displayName").and_then(Value::as_str).unwrap_or(path);
+            apis.push(Api {
+                path: path.to_owned(),
+                display_name: display_name.to_owned(),
+                command: backend("command")?,
+                query: backend("query")?,
+            });
+        }
+        Ok(Gateway { name: name.to_owned(), identity, apis })
+    }
+
+    fn backend(&self, resource: &Resource) -> Result<Backend, ResourcesError> {
+        let url = resource.text(&resource.properties, "/url")?.trim_end_matches('/');
+        let site = url
+            .strip_prefix("http://127.0.0.1:")
+            .and_then(|rest| rest.split_once("/sites/"))
+            .map(|(_, path)| path.split('/').next().unwrap_or_default())
+            .ok_or_else(|| resource.error(format!("{url} is not http://127.0.0.1:…/sites/…")))?;
+        let known = self.sites.iter().find(|known| known.name == site);
+        let known = known.ok_or_else(|| resource.error(format!("there is no site {site}")))?;
+        Ok(Backend {
+            site: site.to_owned(),
+            url: url.to_owned(),
+            audience: known.auth.audiences.first().cloned().unwrap_or_default(),
+        })
+    }
+}
+
+fn site(
+    resource: &Resource,
+    name: &str,
+    identities: &BTreeMap<String, ManagedIdentity>,
+    auth: SiteAuth,
+) -> Result<Site, ResourcesError> {
+    #[derive(Deserialize)]
+    struct Setting {
+        name: String,
+        value: String,
+    }
+    let settings: Vec<Setting> = match resource.properties.pointer("/siteConfig/appSettings") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(settings) => Deserialize::deserialize(settings)
+            .map_err(|error| resource.error(format!("siteConfig.appSettings must be [{{name, value}}]: {error}")))?,
+    };
+    let mut by_name = BTreeMap::new();
+    for setting in settings {
+        if setting.name.is_empty() || setting.name.contains(['=', '\0']) || setting.value.contains('\0') {
+            return Err(resource.error(format!("the app setting {:?} cannot be in an environment", setting.name)));
+        }
+        if by_name.insert(setting.name.clone(), setting.value).is_some() {
+            return Err(resource.error(format!("the app setting {} is there twice", setting.name)));
+        }
+    }
+    let mut own = Vec::new();
+    if let Some(assigned) = resource.identity.get("userAssignedIdentities").and_then(Value::as_object) {
+        for id in assigned.keys() {
+            let [identity] = id_segments(id, ["userAssignedIdentities"])
+                .ok_or_else(|| resource.error(format!("{id} is not the id of an identity")))?;
+            let identity = identities.get(&identity.to_ascii_lowercase());
+            own.push(identity.cloned().ok_or_else(|| resource.error(format!("there is no identity {id}")))?);
+        }
+    }
+    Ok(Site { name: name.to_owned(), identities: own, settings: by_name, auth })
+}
+
+fn site_auth(resource: &Resource) -> Result<SiteAuth, ResourcesError> {
+    let properties = &resource.properties;
+    let required = match properties.pointer("/globalValidation/requireAuthentication") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(required)) => *required,
+        Some(other) => {
+            return Err(resource.error(format!("requireAuthentication must be true or false, it is {other}")));
+        }
+    };
+    let action = properties.pointer("/globalValidation/unauthenticatedClientAction").and_then(Value::as_str);
+    if required && action != Some("Return401") {
+        return Err(resource.error("unauthenticatedClientAction must be Return401, nothing else is hosted"));
+    }
+    let validation = properties.pointer("/identityProviders/azureActiveDirectory/validation").unwrap_or(&Value::Null);
+    let auth = SiteAuth {
+        required,
+        excluded_paths: resource.texts(properties, "/globalValidation/excludedPaths")?.unwrap_or_default(),
+        audiences: resource.texts(validation, "/allowedAudiences")?.unwrap_or_default(),
+        principals: resource.texts(validation, "/defaultAuthorizationPolicy/allowedPrincipals/identities")?,
+    };
+    if required && auth.audiences.is_empty() {
+        return Err(resource.error("authentication is required and no audience is allowed"));
+    }
+    Ok(auth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+    use serde_json::json;
+
+    fn list() -> Value {
+        let rg = "/subscriptions/s/resourceGroups/g/providers";
+        json!([
+            {"type": "Microsoft.ManagedIdentity/userAssignedIdentities", "name": "id-orders-command",
+             "properties": {"principalId": "p1", "clientId": "c1"}},
+            {"type": "Microsoft.Storage/storageAccounts", "name": "stskeinorders", "properties": {}},
+            {"type": "Microsoft.Storage/storageAccounts/tableServices/tables", "name": "stskeinorders/default/events"},
+            {"type": "Microsoft.ServiceBus/namespaces", "name": "sb-skein-orders"},
+            {"type": "Microsoft.ServiceBus/namespaces/queues", "name": "sb-skein-orders/events",
+             "properties": {"requiresSession": false, "lockDuration": "PT5M", "maxDeliveryCount": 100}},
+            {"type": "Microsoft.EventGrid/topics", "name": "evgt-skein", "identity": {"principalId": "t"}},
+            {"type": "Microsoft.EventGrid/topics/eventSubscriptions", "name": "evgt-skein/orders", "properties": {
+                "deliveryWithResourceIdentity": {"destination": {"endpointType": "ServiceBusQueue", "properties": {
+                    "resourceId": format!("{rg}/Microsoft.ServiceBus/namespaces/sb-skein-orders/queues/events")}}}}},
+            {"type": "Microsoft.Web/sites", "name": "func-orders-command", "kind": "functionapp,linux",
+             "identity": {"type": "UserAssigned", "userAssignedIdentities": {
+                 format!("{rg}/Microsoft.ManagedIdentity/userAssignedIdentities/id-orders-command"): {}}},
+             "properties": {"siteConfig": {"appSettings": [{"name": "SKEIN_SERVICE", "value": "orders"}]}}},
+            {"type": "Microsoft.Web/sites", "name": "func-orders-query", "properties": {}},
+            {"type": "Microsoft.Web/sites/config", "name": "func-orders-command/authsettingsV2", "properties": {
+                "globalValidation": {"requireAuthentication": true, "unauthenticatedClientAction": "Return401",
+                    "excludedPaths": ["/api/health/live"]},
+                "identityProviders": {"azureActiveDirectory": {"validation": {"allowedAudiences": ["api://skein-local"],
+                    "defaultAuthorizationPolicy": {"allowedPrincipals": {"identities": ["g"]}}}}}}},
+            {"type": "Microsoft.ApiManagement/service", "name": "apim-skein", "identity": {"principalId": "g"}},
+            {"type": "Microsoft.ApiManagement/service/backends", "name": "apim-skein/orders-command",
+             "properties": {"url": "http://127.0.0.1:5/sites/func-orders-command/api", "protocol": "http"}},
+            {"type": "Microsoft.ApiManagement/service/backends", "name": "apim-skein/orders-query",
+             "properties": {"url": "http://127.0.0.1:5/sites/func-orders-query/api", "protocol": "http"}},
+            {"type": "Microsoft.ApiManagement/service/apis", "name": "apim-skein/orders",
+             "properties": {"path": "orders", "displayName": "Orders"}},
+            {"type": "Microsoft.Insights/components", "name": "appi-skein", "properties": {}},
+        ])
+    }
+
+    fn plan(list: Value) -> Result<Plan, ResourcesError> {
+        Plan::of(&serde_json::from_value::<Vec<Resource>>(list).unwrap())
+    }
+
+    #[test]
+    fn a_whole_list_becomes_a_plan() {
+        let plan = plan(list()).unwrap();
+        assert_eq!(plan.accounts["stskeinorders"], BTreeSet::from(["events".to_owned()]));
+        assert_eq!(plan.subscriptions[0].destination, ("sb-skein-orders".into(), "events".into()));
+        let site = &plan.sites[0];
+        assert_eq!(site.identities[0].client_id, "c1");
+        assert_eq!(site.settings["SKEIN_SERVICE"], "orders");
+        assert_eq!(site.auth.principals.as_deref(), Some(&["g".to_owned()][..]));
+        let gateway = plan.gateway.unwrap();
+        assert_eq!(gateway.identity.principal_id, "g");
+        assert_eq!(gateway.apis[0].command.audience, "api://skein-local");
+        assert_eq!(gateway.apis[0].query.site, "func-orders-query");
+        assert_eq!(plan.not_hosted, ["Microsoft.Insights/components appi-skein"]);
+    }
+
+    /// Changes one value of the list (or removes it, with null at the resource's place) and expects the error.
+    fn broken(index: usize, pointer: &str, value: Value, expected: Expect) {
+        let mut list = list();
+        if pointer.is_empty() {
+            list.as_array_mut().unwrap().remove(index);
+        } else {
+            *list[index].pointer_mut(pointer).unwrap() = value;
+        }
+        expected.assert_eq(&plan(list).unwrap_err().to_string());
+    }
+
+    #[test]
+    fn what_dangles_is_named() {
+        broken(
+            4,
+            "",
+            Value::Null,
+            expect![
+                "Microsoft.EventGrid/topics/eventSubscriptions evgt-skein/orders: there is no queue sb-skein-orders/events"
+            ],
+        );
+        broken(
+            0,
+            "",
+            Value::Null,
+            expect![
+                "Microsoft.Web/sites func-orders-command: there is no identity /subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-orders-command"
+            ],
+        );
+        broken(
+            8,
+            "",
+            Value::Null,
+            expect![
+                "Microsoft.ApiManagement/service/backends apim-skein/orders-query: there is no site func-orders-query"
+            ],
+        );
+        broken(
+            12,
+            "",
+            Value::Null,
+            expect!["Microsoft.ApiManagement/service/apis apim-skein/orders: there is no backend orders-query"],
+        );
+        broken(
+            3,
+            "/name",
+            json!("sb-other"),
+            expect![
+                "Microsoft.ServiceBus/namespaces/queues sb-skein-orders/events: there is no namespace sb-skein-orders"
+            ],
+        );
+        broken(
+            5,
+            "/name",
+            json!("evgt-other"),
+            expect!["Microsoft.EventGrid/topics/eventSubscriptions evgt-skein/orders: there is no topic evgt-skein"],
+        );
+        broken(
+            9,
+            "/name",
+            json!("func-none/authsettingsV2"),
+            expect!["Microsoft.Web/sites/config func-none/authsettingsV2: there is no site func-none"],
+        );
+    }
+
+    #[test]
+    fn what_is_malformed_is_named() {
+        broken(
+            7,
+            "/name",
+            json!("../etc"),
+            expect!["Microsoft.Web/sites ../etc: the name must have 1 segments of letters, digits, `-`, `_` and `.`"],
+        );
+        broken(
+            4,
+            "/properties/lockDuration",
+            json!(5),
+            expect![
+                "Microsoft.ServiceBus/namespaces/queues sb-skein-orders/events: lockDuration has to be an ISO 8601 duration such as PT5M, not 5"
+            ],
+        );
+        broken(
+            0,
+            "/properties/clientId",
+            json!(7),
+            expect![
+                "Microsoft.ManagedIdentity/userAssignedIdentities id-orders-command: clientId must be a text, it is 7"
+            ],
+        );
+        broken(
+            9,
+            "/properties/globalValidation/unauthenticatedClientAction",
+            json!("AllowAnonymous"),
+            expect![
+                "Microsoft.Web/sites/config func-orders-command/authsettingsV2: unauthenticatedClientAction must be Return401, nothing else is hosted"
+            ],
+        );
+        broken(
+            11,
+            "/properties/url",
+            json!("http://example.com/api"),
+            expect![
+                "Microsoft.ApiManagement/service/backends apim-skein/orders-command: http://example.com/api is not http://127.0.0.1:…/sites/…"
+            ],
+        );
+        broken(
+            8,
+            "/name",
+            json!("func-orders-command"),
+            expect!["Microsoft.Web/sites func-orders-command: it is in the list twice"],
+        );
+    }
+}
