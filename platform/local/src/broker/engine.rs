@@ -199,11 +199,6 @@ impl Engine {
         &self.db
     }
 
-    /// Whether a queue exists.
-    pub(crate) fn has_queue(&self, name: &str) -> bool {
-        self.queues.contains_key(&name.to_ascii_lowercase())
-    }
-
     /// Does whatever has become due.
     pub(super) fn tick(&mut self) -> Result<(), BrokerError> {
         let now = self.now();

@@ -11,7 +11,7 @@ mod subscription;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -37,7 +37,7 @@ pub struct Chaos {
     pub delay: Duration,
     /// The share of deliveries (0 to 1) that arrive twice.
     pub duplicates: f64,
-    /// Whether deliveries that are due at the same time are shuffled.
+    /// Whether deliveries overtake each other: each waits up to 50 ms, or `delay` where that is longer.
     pub reorder: bool,
     /// The seed of all of these; one is drawn and printed where it is missing.
     pub seed: Option<u64>,
@@ -70,7 +70,11 @@ struct Inner {
     /// Subscriptions by topic. A topic's name is kept in lower case.
     topics: RwLock<HashMap<String, Vec<Arc<Subscription>>>>,
     published: Notify,
+    dice: Mutex<fastrand::Rng>,
 }
+
+/// Within how many milliseconds deliveries overtake each other where no longer delay is asked for.
+const REORDER_WITHIN: Millis = 50;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS events (
@@ -87,7 +91,7 @@ const SCHEMA: &str = "
         attempts INTEGER NOT NULL DEFAULT 0,
         due_at INTEGER NOT NULL,
         last_attempt_at INTEGER,
-        last_outcome TEXT
+        last_outcome INTEGER
     );
     CREATE INDEX IF NOT EXISTS deliveries_by_event ON deliveries (event);
     CREATE INDEX IF NOT EXISTS deliveries_by_due ON deliveries (subscription, due_at);
@@ -100,17 +104,18 @@ impl Topics {
     /// The broker's file failed.
     pub async fn open(broker: Broker, mut settings: TopicSettings) -> Result<Topics, BrokerError> {
         broker.run(|engine| Ok(engine.db().execute_batch(SCHEMA)?)).await?;
+        let seed = *settings.chaos.seed.get_or_insert_with(|| fastrand::u64(..));
         if settings.chaos.is_on() {
-            let seed = *settings.chaos.seed.get_or_insert_with(|| fastrand::u64(..));
             tracing::warn!(seed, chaos = ?settings.chaos, "the topic engine misbehaves on purpose");
         }
-        let inner = Inner { broker, settings, topics: RwLock::default(), published: Notify::new() };
+        let dice = Mutex::new(fastrand::Rng::with_seed(seed));
+        let inner = Inner { broker, settings, topics: RwLock::default(), published: Notify::new(), dice };
         Ok(Topics(Arc::new(inner)))
     }
 
     /// Creates a topic; its subscriptions stay if it is there.
     pub fn declare_topic(&self, name: &str) {
-        let mut topics = self.0.topics.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut topics = self.0.topics.write().unwrap_or_else(PoisonError::into_inner);
         topics.entry(name.to_ascii_lowercase()).or_default();
     }
 
@@ -121,7 +126,7 @@ impl Topics {
     /// An unknown topic, or properties that are not understood: the message names what.
     pub fn declare_subscription(&self, topic: &str, name: &str, properties: &Value) -> Result<(), SubscriptionError> {
         let subscription = Arc::new(Subscription::from_arm(topic, name, properties)?);
-        let mut topics = self.0.topics.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut topics = self.0.topics.write().unwrap_or_else(PoisonError::into_inner);
         let Some(subscriptions) = topics.get_mut(&topic.to_ascii_lowercase()) else {
             return Err(SubscriptionError::NoTopic(topic.into()));
         };
@@ -133,7 +138,7 @@ impl Topics {
     }
 
     fn subscriptions(&self, topic: &str) -> Option<Vec<Arc<Subscription>>> {
-        let topics = self.0.topics.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
         topics.get(&topic.to_ascii_lowercase()).cloned()
     }
 
@@ -145,15 +150,14 @@ impl Topics {
     pub async fn publish(&self, topic: &str, events: Vec<Bytes>) -> Result<(), PublishError> {
         let Some(subscriptions) = self.subscriptions(topic) else { return Err(PublishError::NoTopic(topic.into())) };
         let events = events.into_iter().map(Incoming::parse).collect::<Result<Vec<_>, _>>()?;
-        let asked: Vec<(Incoming, Vec<String>)> = events
-            .into_iter()
-            .map(|event| {
-                let keys = subscriptions.iter().filter(|one| one.filter.passes(&event.json)).map(|one| one.key.clone());
-                let keys = keys.collect();
-                (event, keys)
-            })
-            .filter(|(_, keys): &(_, Vec<String>)| !keys.is_empty())
-            .collect();
+        let mut asked = Vec::new();
+        for event in events {
+            let keys = subscriptions.iter().filter(|one| one.filter.passes(&event.json)).map(|one| &one.key);
+            let deliveries: Vec<_> = keys.flat_map(|key| self.0.roll(key)).collect();
+            if !deliveries.is_empty() {
+                asked.push((event, deliveries));
+            }
+        }
         if asked.is_empty() {
             return Ok(());
         }
@@ -170,21 +174,38 @@ impl Topics {
     }
 }
 
+/// A delivery to be stored: the subscription's key, and how long it waits on purpose.
+type Planned = (String, Millis);
+
+impl Inner {
+    /// The deliveries of an event to a subscription: one without delay, unless there is chaos.
+    fn roll(&self, key: &str) -> Vec<Planned> {
+        let chaos = &self.settings.chaos;
+        let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
+        let copies = if chaos.duplicates > 0.0 && dice.f64() < chaos.duplicates { 2 } else { 1 };
+        let mut most = Millis::try_from(chaos.delay.as_millis()).unwrap_or(Millis::MAX / 4);
+        if chaos.reorder {
+            most = most.max(REORDER_WITHIN);
+        }
+        (0..copies).map(|_| (key.to_owned(), if most > 0 { dice.i64(0..=most) } else { 0 })).collect()
+    }
+}
+
 fn store(
     db: &rusqlite::Connection,
     topic: &str,
     now: Millis,
-    asked: Vec<(Incoming, Vec<String>)>,
+    asked: Vec<(Incoming, Vec<Planned>)>,
 ) -> Result<(), BrokerError> {
     let mut insert_event =
         db.prepare_cached("INSERT INTO events (topic, event_id, published_at, body) VALUES (?1, ?2, ?3, ?4)")?;
     let mut insert_delivery =
         db.prepare_cached("INSERT INTO deliveries (event, subscription, due_at) VALUES (?1, ?2, ?3)")?;
-    for (event, keys) in asked {
+    for (event, deliveries) in asked {
         insert_event.execute(params![topic, event.id, now, &event.body[..]])?;
         let row = db.last_insert_rowid();
-        for key in keys {
-            insert_delivery.execute(params![row, key, now])?;
+        for (key, delay) in deliveries {
+            insert_delivery.execute(params![row, key, now + delay])?;
         }
     }
     Ok(())

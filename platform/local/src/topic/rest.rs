@@ -1,16 +1,94 @@
-//! The Event Grid front.
+//! The Event Grid front: publishing to a custom topic over HTTP.
 
 use std::sync::Arc;
 
-use crate::identity::Issuer;
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::json;
+use serde_json::value::RawValue;
 
-use super::Topics;
+use crate::identity::{Issuer, bearer};
+
+use super::{MAX_REQUEST_BYTES, PublishError, Topics};
 
 /// Where the front is mounted.
 pub const PREFIX: &str = "/eventgrid";
 
-/// The front, to be mounted at [`PREFIX`].
+/// The audience of its tokens.
+const AUDIENCE: &str = "https://eventgrid.azure.net";
+
+#[derive(Clone)]
+struct Front {
+    issuer: Arc<Issuer>,
+    topics: Topics,
+}
+
+/// The front, to be mounted at [`PREFIX`]: `POST /{topic}/api/events`.
 pub fn router(issuer: Arc<Issuer>, topics: Topics) -> axum::Router {
-    let _ = (issuer, topics);
+    let not_allowed = || async { refusal(StatusCode::METHOD_NOT_ALLOWED, "events are published by POST") };
     axum::Router::new()
+        .route("/{topic}/api/events", post(publish).fallback(not_allowed))
+        .fallback(|| async { refusal(StatusCode::NOT_FOUND, "there is nothing here but /{topic}/api/events") })
+        .with_state(Front { issuer, topics })
+}
+
+/// An error as Azure writes it.
+fn refusal(status: StatusCode, message: &str) -> Response {
+    let code = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "RequestEntityTooLarge".to_owned(),
+        status => status.canonical_reason().unwrap_or_default().replace(' ', ""),
+    };
+    let detail = json!({ "code": code, "message": message });
+    let error = json!({ "error": { "code": code, "message": message, "details": [detail] } });
+    (status, Json(error)).into_response()
+}
+
+async fn publish(State(front): State<Front>, Path(topic): Path<String>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let token = bearer(&parts.headers).ok_or_else(|| "no bearer token".to_owned());
+    let verified = token.and_then(|token| front.issuer.verify(token, AUDIENCE).map_err(|refused| refused.to_string()));
+    if let Err(reason) = verified {
+        return refusal(StatusCode::UNAUTHORIZED, &reason);
+    }
+    let events = match read(&parts.headers, body).await {
+        Ok(events) => events,
+        Err((status, reason)) => return refusal(status, &reason),
+    };
+    match front.topics.publish(&topic, events).await {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(error) => {
+            let status = match &error {
+                PublishError::NoTopic(_) => StatusCode::NOT_FOUND,
+                PublishError::Schema(_) => StatusCode::BAD_REQUEST,
+                PublishError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                PublishError::Broker(cause) => {
+                    tracing::error!(error = cause as &dyn std::error::Error, topic, "publishing failed");
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
+            };
+            refusal(status, &error.to_string())
+        }
+    }
+}
+
+async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<Bytes>, (StatusCode, String)> {
+    let Ok(body) = axum::body::to_bytes(body, MAX_REQUEST_BYTES).await else {
+        let reason = format!("the request has more than {MAX_REQUEST_BYTES} bytes, or broke off");
+        return Err((StatusCode::PAYLOAD_TOO_LARGE, reason));
+    };
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match kind.as_str() {
+        "application/cloudevents+json" => Ok(vec![body]),
+        "application/cloudevents-batch+json" => {
+            let events: Vec<&RawValue> = serde_json::from_slice(&body)
+                .map_err(|error| (StatusCode::BAD_REQUEST, format!("not a JSON array of CloudEvents: {error}")))?;
+            Ok(events.iter().map(|event| body.slice_ref(event.get().as_bytes())).collect())
+        }
+        other => Err((StatusCode::BAD_REQUEST, format!("the content type {other:?} is not the topic's schema"))),
+    }
 }
