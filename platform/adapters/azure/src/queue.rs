@@ -214,7 +214,7 @@ mod tests {
             }
         }
         assert_eq!(ids, (0..255).map(|n| n.to_string()).collect::<Vec<_>>());
-        assert_eq!(shapes, [100, 100, 50, 1, 1, 1, 2]);
+        assert_eq!(shapes, [100, 100, 51, 1, 1, 2]);
     }
 
     #[test]

@@ -1,1 +1,3 @@
-//! The Azure adapter.
+//! The Azure adapter: against Azurite, and against servers that misbehave.
+
+mod azurite;

@@ -36,7 +36,13 @@ pub(crate) fn write(partition: &str, row: &Row) -> String {
 }
 
 fn text(json: &mut String, value: &str) {
-    json.push_str(&Json::from(value).to_string());
+    let quoted = Json::from(value).to_string();
+    // JavaScript takes these for line ends, and so does Azurite where it looks for the row's end.
+    if quoted.contains(['\u{2028}', '\u{2029}']) {
+        json.push_str(&quoted.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029"));
+    } else {
+        json.push_str(&quoted);
+    }
 }
 
 #[derive(Deserialize)]

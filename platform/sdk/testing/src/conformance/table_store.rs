@@ -2,9 +2,12 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use futures::FutureExt as _;
 use skein_core::encode_key;
 use skein_core::ports::{TableError, TableStore, TransactError};
 use skein_core::table::{
@@ -21,11 +24,13 @@ pub struct TableStoreFixture {
     pub keep: Box<dyn Any + Send>,
 }
 
-/// Makes a test of every case. The argument is an `async fn() -> TableStoreFixture`.
+/// Gives the names of all cases to another macro.
+#[doc(hidden)]
 #[macro_export]
-macro_rules! table_store_conformance {
-    ($fixture:path) => {
-        $crate::table_store_conformance! { @cases $fixture:
+macro_rules! table_store_cases {
+    ($callback:ident $(, $argument:path)?) => {
+        $crate::$callback! {
+            $($argument,)?
             insert_is_read_back, put_writes_over, replace_drops_other_properties, merge_keeps_other_properties,
             delete_removes, a_stale_tag_loses, insert_over_existing_is_a_conflict,
             update_of_a_missing_row_is_a_conflict, one_failure_undoes_the_whole_transaction,
@@ -35,10 +40,23 @@ macro_rules! table_store_conformance {
             keys_that_differ_in_case_stay_two, a_hundred_operations_are_one_transaction,
             too_many_operations_are_refused, duplicate_keys_are_refused, oversized_values_are_refused,
             malformed_keys_and_names_are_refused, a_missing_table_is_refused, one_of_many_writers_wins,
-            one_of_many_inserts_wins, random_operations_agree_with_a_model,
+            one_of_many_inserts_wins, random_operations_agree_with_a_model
         }
     };
-    (@cases $fixture:path: $($case:ident),+ $(,)?) => {
+}
+
+/// Makes a test of every case. The argument is an `async fn() -> TableStoreFixture`.
+#[macro_export]
+macro_rules! table_store_conformance {
+    ($fixture:path) => {
+        $crate::table_store_cases! { table_store_tests, $fixture }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! table_store_tests {
+    ($fixture:path, $($case:ident),+) => {
         $(
             #[tokio::test]
             async fn $case() {
@@ -47,6 +65,38 @@ macro_rules! table_store_conformance {
             }
         )+
     };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! table_store_list {
+    ($($case:ident),+) => {
+        vec![$((stringify!($case), |store, table| Box::pin($case(store, table)))),+]
+    };
+}
+
+/// A case, to be run on a store and an empty table.
+pub type Case = for<'a> fn(&'a dyn TableStore, &'a str) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// All cases with their names.
+pub fn cases() -> Vec<(&'static str, Case)> {
+    crate::table_store_cases! { table_store_list }
+}
+
+/// Runs all cases one after the other: for a store that takes long to start. Panics at the end with the names of
+/// those that failed.
+pub async fn run_all(fixture: impl AsyncFn(&str) -> TableStoreFixture) {
+    let mut failed = Vec::new();
+    for (name, case) in cases() {
+        let fixture = fixture(name).await;
+        let run = AssertUnwindSafe(case(fixture.store.as_ref(), &fixture.table)).catch_unwind();
+        let passed = run.await.is_ok();
+        println!("case {name} ... {}", if passed { "ok" } else { "FAILED" });
+        if !passed {
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "{} of {} cases failed: {failed:?}", failed.len(), cases().len());
 }
 
 fn row(key: &str) -> Row {

@@ -1,0 +1,40 @@
+//! The conformance suite against Azurite, both ways to have it.
+
+use std::sync::Arc;
+
+use skein_azure::{AzureTableStore, TableCredential, http_client};
+use skein_testing::azurite::{ACCOUNT, Azurite, KEY, Way, chosen};
+use skein_testing::conformance::{TableStoreFixture, table_store};
+
+async fn suite(way: Way) {
+    let ways = chosen().await.expect("SKEIN_AZURITE is understood");
+    if !ways.contains(&way) {
+        println!("not run: SKEIN_AZURITE chooses {ways:?}");
+        return;
+    }
+    let azurite = match Azurite::start(way).await {
+        Ok(azurite) => azurite,
+        Err(error) => panic!("{error}\n{error:?}"),
+    };
+    let http = http_client().expect("an HTTP client");
+    let credential = TableCredential::SharedKey { account: ACCOUNT.to_owned(), key: KEY.to_owned() };
+    let store = AzureTableStore::new(&http, credential, azurite.url()).expect("an endpoint");
+    table_store::run_all(async |case| {
+        // A table of its own for every case: letters and digits, at most 63.
+        let table: String = case.split('_').collect();
+        assert!(store.create_table(&table).await.expect("the table is made"));
+        TableStoreFixture { store: Arc::new(store.clone()), table, keep: Box::new(()) }
+    })
+    .await;
+    assert!(!store.create_table("insertisreadback").await.expect("the table is there"));
+}
+
+#[tokio::test]
+async fn conforms_on_azurite_from_the_docker_image() {
+    suite(Way::Docker).await;
+}
+
+#[tokio::test]
+async fn conforms_on_azurite_from_npm() {
+    suite(Way::Npm).await;
+}
