@@ -1,0 +1,5 @@
+//! The tests of the whole: the rules of the architecture, and the system as it runs.
+
+mod architecture;
+mod orders;
+mod totals;
