@@ -55,7 +55,8 @@ pub struct ManualClock(Arc<tokio::sync::watch::Sender<OffsetDateTime>>);
 
 #[cfg(test)]
 impl ManualClock {
-    /// Starts at a whole second.
+    /// Starts on 1 May 2024 at 10:00.
+    #[allow(clippy::new_without_default, reason = "a clock's start is better seen")]
     pub fn new() -> ManualClock {
         let start = time::macros::datetime!(2024-05-01 10:00:00 UTC);
         ManualClock(Arc::new(tokio::sync::watch::Sender::new(start)))

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use rusqlite::Connection;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, PrimitiveDateTime};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
@@ -23,9 +23,10 @@ pub(crate) fn to_millis(at: OffsetDateTime) -> Millis {
     (at.unix_timestamp_nanos() / 1_000_000) as Millis
 }
 
-/// The moment of some milliseconds.
+/// The moment of some milliseconds; one after the year 9999 is the end of that.
 pub(crate) fn to_time(at: Millis) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at) * 1_000_000);
+    time.unwrap_or(PrimitiveDateTime::MAX.assume_utc())
 }
 
 /// A request. It runs inside a transaction, and what it returns is called when that has ended.
@@ -263,8 +264,8 @@ impl Engine {
         session: &str,
         token: Uuid,
     ) -> Result<Option<Locked>, BrokerError> {
-        let (db, at, _, now) = self.at(queue)?;
-        at.receive_in_session(db, session, token, now)
+        let (db, at, _, _) = self.at(queue)?;
+        at.receive_in_session(db, session, token)
     }
 
     pub(super) fn complete(&mut self, lock: &LockToken) -> Result<(), BrokerError> {

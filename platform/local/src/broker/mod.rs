@@ -175,11 +175,13 @@ impl Inner {
 }
 
 impl Broker {
-    /// Opens the broker's file, or an empty broker for `:memory:`, and takes up what it holds. Has to be called within
-    /// a tokio runtime, which then runs the broker's timers.
+    /// Opens the broker's file, or an empty broker for `:memory:`, and takes up what it holds.
     ///
     /// # Errors
     /// The file cannot be opened or is not a broker's.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, which has to run the broker's timers.
     pub fn open(path: &Path, clock: Arc<dyn BrokerClock>) -> Result<Broker, BrokerError> {
         let (next_due, due) = watch::channel(None);
         let engine = Engine::open(path, clock.clone(), next_due)?;
@@ -356,7 +358,7 @@ impl Broker {
         wait: Duration,
         look: impl Fn(&mut Engine) -> Result<Found<T>, BrokerError> + Clone + Send + 'static,
     ) -> Result<Option<T>, BrokerError> {
-        let deadline = self.0.clock.now() + wait;
+        let deadline = self.0.clock.now().saturating_add(wait.try_into().unwrap_or(time::Duration::MAX));
         loop {
             let look = look.clone();
             let arrived = match self.run(look).await? {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::engine::{Held, Millis, to_millis, to_time};
 use super::{
     BrokerError, DEAD_LETTER_QUEUE, DeadLetter, DeadLettered, Found, Header, LockToken, Locked, MAX_ID_CHARS,
-    MAX_MESSAGE_BYTES, NewMessage, QueueCounts, QueueSettings,
+    MAX_MESSAGE_BYTES, NewMessage, PropertyValue, QueueCounts, QueueSettings,
 };
 
 /// The queue itself, or its dead-letter queue.
@@ -558,6 +558,12 @@ impl Queue {
         if self.settings.requires_session && message.session_id.is_none() {
             return Err(BrokerError::NoSessionId(self.live.name.to_string()));
         }
+        for (name, value) in &message.header.properties {
+            // Neither a header nor a row could carry it.
+            if matches!(value, PropertyValue::Double(number) if !number.is_finite()) {
+                return Err(BrokerError::Invalid(format!("the property {name:?} is no number")));
+            }
+        }
         if let (Some(session), Some(partition)) = (&message.session_id, &message.header.partition_key)
             && session != partition
         {
@@ -718,7 +724,6 @@ impl Queue {
         db: &Connection,
         session: &str,
         token: Uuid,
-        _now: Millis,
     ) -> Result<Option<Locked>, BrokerError> {
         let id = self.live.held(session, token)?;
         let Some(session) = self.live.sessions.get(&id) else { return Err(BrokerError::LockLost) };

@@ -320,6 +320,9 @@ async fn messages_are_checked() {
     let mut keyed = of("x", "a");
     keyed.header.partition_key = Some("y".into());
     assert!(matches!(refused(keyed).await, BrokerError::Invalid(_)));
+    let mut nan = message("a");
+    nan.header.properties.insert("ratio".into(), PropertyValue::Double(f64::NAN));
+    assert!(matches!(refused(nan).await, BrokerError::Invalid(_)));
     let nowhere = bench.broker.send("sb/other", vec![message("a")]).await;
     assert!(matches!(nowhere, Err(BrokerError::NoQueue(_))));
     assert!(bench.broker.send("SB/Commands", vec![message("a")]).await.is_ok(), "names ignore case");
@@ -396,6 +399,14 @@ async fn a_message_lives_as_long_as_the_shorter_time_says() {
     bench.clock.advance(MINUTE - SECOND);
     assert!(bench.receive().await.is_none());
     assert_eq!(bench.broker.counts(QUEUE).await.unwrap(), QueueCounts::default(), "dropped, not dead-lettered");
+}
+
+#[tokio::test]
+async fn a_life_beyond_the_calendar_does_not_end() {
+    let bench = Bench::new(plain()).await;
+    bench.send([NewMessage { time_to_live: Some(Duration::MAX), ..message("a") }]).await;
+    bench.clock.advance(1_000_000 * MINUTE);
+    assert_eq!(bench.receive().await.unwrap().expires_at.map(|at| at.year()), Some(9999));
 }
 
 #[tokio::test]

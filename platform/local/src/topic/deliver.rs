@@ -241,12 +241,12 @@ fn after_attempt(
     }
     let attempts = due.attempts + 1;
     let due = &Due { attempts, last_attempt_at: Some(now), last_outcome: Some(outcome.as_u16()), ..due.clone() };
-    let hopeless = match (&subscription.destination, outcome) {
-        (_, StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::FORBIDDEN) => true,
-        (Destination::WebHook(_), StatusCode::UNAUTHORIZED) => true,
+    let is_final = match outcome {
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::FORBIDDEN => true,
+        StatusCode::UNAUTHORIZED => matches!(subscription.destination, Destination::WebHook(_)),
         _ => false,
     };
-    if hopeless {
+    if is_final {
         let reason = format!("UndeliverableDueToHttp{}", outcome_name(outcome));
         return give_up(db, subscription, settings, due, &reason, now);
     }

@@ -92,3 +92,6 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<Bytes>, (StatusCode
         other => Err((StatusCode::BAD_REQUEST, format!("the content type {other:?} is not the topic's schema"))),
     }
 }
+
+#[cfg(test)]
+mod tests;
