@@ -160,6 +160,28 @@ impl EmbeddedStore {
         self.write_job(move |connection| schema::create_table(connection, &name).map_err(store_error)).await?
     }
 
+    /// Whether the table exists.
+    ///
+    /// # Errors
+    /// A failing file.
+    pub async fn has_table(&self, table: &str) -> Result<bool, TableError> {
+        if self.inner.tables.read().unwrap_or_else(PoisonError::into_inner).contains(table) {
+            return Ok(true);
+        }
+        let name = table.to_owned();
+        let exists: bool = self
+            .read_job(move |connection| {
+                connection
+                    .prepare_cached("SELECT EXISTS (SELECT 1 FROM tables WHERE name = ?1)")?
+                    .query_row([&name], |row| row.get(0))
+            })
+            .await?;
+        if exists {
+            self.inner.tables.write().unwrap_or_else(PoisonError::into_inner).insert(table.to_owned());
+        }
+        Ok(exists)
+    }
+
     /// The names of all tables, ascending.
     ///
     /// # Errors
@@ -200,22 +222,10 @@ impl EmbeddedStore {
     }
 
     async fn known_table(&self, table: &str) -> Result<(), TableError> {
-        if self.inner.tables.read().unwrap_or_else(PoisonError::into_inner).contains(table) {
-            return Ok(());
+        match self.has_table(table).await? {
+            true => Ok(()),
+            false => Err(TableError::Refused(format!("there is no table {table:?}"))),
         }
-        let name = table.to_owned();
-        let exists: bool = self
-            .read_job(move |connection| {
-                connection
-                    .prepare_cached("SELECT EXISTS (SELECT 1 FROM tables WHERE name = ?1)")?
-                    .query_row([&name], |row| row.get(0))
-            })
-            .await?;
-        if !exists {
-            return Err(TableError::Refused(format!("there is no table {table:?}")));
-        }
-        self.inner.tables.write().unwrap_or_else(PoisonError::into_inner).insert(table.to_owned());
-        Ok(())
     }
 
     async fn write_job<T: Send + 'static>(

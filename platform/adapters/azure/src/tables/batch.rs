@@ -58,11 +58,15 @@ pub(crate) fn outcome(
         _ => return Err(TransactError::Unknown(whole())),
     }
     let unreadable = |why: String| TransactError::Unknown(format!("the answer is not understood: {why}"));
-    let parts = multipart::parts(content_type, body).map_err(unreadable)?;
-    if let Some(failed) = parts.iter().find(|part| !(200..300).contains(&part.status)) {
-        let code = entity::error_code(&failed.body).unwrap_or_default();
-        let reason = format!("{} {}", failed.status, excerpt(&failed.body));
-        return Err(match (failed.status, code.as_str()) {
+    let parts = multipart::messages(content_type, body).map_err(unreadable)?;
+    for part in &parts {
+        let status = part.status().ok_or_else(|| unreadable(format!("a status line {:?}", part.start)))?;
+        if (200..300).contains(&status) {
+            continue;
+        }
+        let code = entity::error_code(&part.body).unwrap_or_default();
+        let reason = format!("{status} {}", excerpt(&part.body));
+        return Err(match (status, code.as_str()) {
             (_, "TableNotFound" | "TableBeingDeleted") => TableError::Refused(reason).into(),
             (404 | 409 | 412, _) => TransactError::Conflict(reason),
             (401 | 403, _) => TableError::Denied(reason).into(),

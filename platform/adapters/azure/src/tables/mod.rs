@@ -5,7 +5,7 @@
 
 mod batch;
 mod entity;
-mod multipart;
+pub mod multipart;
 
 use std::sync::Arc;
 

@@ -1,30 +1,45 @@
-//! Multipart bodies (RFC 2046) that hold HTTP answers, nested as `$batch` nests them.
+//! Multipart bodies (RFC 2046) that hold HTTP messages, nested as `$batch` nests them. The local Table front reads
+//! requests with it.
 
-/// One HTTP answer within a body.
+/// One HTTP message within a body: a request, or the answer to one.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Part {
-    pub status: u16,
-    headers: Vec<(String, String)>,
+pub struct Message {
+    /// The first line: the request line or the status line.
+    pub start: String,
+    headers: Headers,
+    /// The body.
     pub body: Vec<u8>,
 }
 
-impl Part {
+impl Message {
+    /// A header, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         value_of(&self.headers, name)
+    }
+
+    /// The status, if this is an answer.
+    pub fn status(&self) -> Option<u16> {
+        let mut words = self.start.split(' ');
+        let version = words.next()?;
+        let status = words.next()?.parse().ok()?;
+        version.starts_with("HTTP/").then_some(status)
     }
 }
 
 /// How deep parts may lie in one another: an answer has two levels.
 const MAX_DEPTH: usize = 4;
 
-/// The answers within a body, in order.
-pub(crate) fn parts(content_type: &str, body: &[u8]) -> Result<Vec<Part>, String> {
+/// The messages within a body, in order, whatever they are nested in.
+///
+/// # Errors
+/// What is wrong with the body. An end that is missing is an error, too.
+pub fn messages(content_type: &str, body: &[u8]) -> Result<Vec<Message>, String> {
     let mut found = Vec::new();
     collect(content_type, body, MAX_DEPTH, &mut found)?;
     Ok(found)
 }
 
-fn collect(content_type: &str, body: &[u8], depth: usize, found: &mut Vec<Part>) -> Result<(), String> {
+fn collect(content_type: &str, body: &[u8], depth: usize, found: &mut Vec<Message>) -> Result<(), String> {
     let boundary = boundary(content_type).ok_or_else(|| format!("no boundary in {content_type:?}"))?;
     if depth == 0 {
         return Err("parts lie too deep".to_owned());
@@ -33,7 +48,7 @@ fn collect(content_type: &str, body: &[u8], depth: usize, found: &mut Vec<Part>)
         let (headers, rest) = headers(part)?;
         match value_of(&headers, "content-type") {
             Some(nested) if is(nested, "multipart/mixed") => collect(nested, rest, depth - 1, found)?,
-            Some(http) if is(http, "application/http") => found.push(answer(rest)?),
+            Some(http) if is(http, "application/http") => found.push(message(rest)?),
             other => return Err(format!("a part of type {other:?}")),
         }
     }
@@ -68,17 +83,12 @@ fn split<'a>(body: &'a [u8], boundary: &str) -> Result<Vec<&'a [u8]>, String> {
     Err("a multipart body without an end".to_owned())
 }
 
-fn answer(bytes: &[u8]) -> Result<Part, String> {
-    // Some servers leave an empty line before the status line.
+fn message(bytes: &[u8]) -> Result<Message, String> {
+    // Some servers leave an empty line before the first line.
     let bytes = bytes.trim_ascii_start();
-    let (line, rest) = line(bytes).ok_or("an answer without a status line")?;
-    let mut words = line.split(' ');
-    let status = match (words.next(), words.next().map(str::parse)) {
-        (Some(version), Some(Ok(status))) if version.starts_with("HTTP/") => status,
-        _ => return Err(format!("a status line {line:?}")),
-    };
+    let (start, rest) = line(bytes).ok_or("a message without a first line")?;
     let (headers, body) = headers(rest)?;
-    Ok(Part { status, headers, body: body.to_vec() })
+    Ok(Message { start: start.to_owned(), headers, body: body.to_vec() })
 }
 
 type Headers = Vec<(String, String)>;
