@@ -31,7 +31,9 @@ cargo xtask load FILE          send a file of orders through GraphQL and wait un
     --release                    use the optimised build
 
 cargo xtask test [ARGS]        run all tests; ARGS go to `cargo test`
-    SKEIN_AZURITE=both           test against Azurite in a container and from npm; otherwise either one does
+    SKEIN_AZURITE=docker|npm|both|auto
+                                 where Azurite comes from [auto: a container where a Docker engine answers, else npm]
+    SKEIN_SHARED=DIR             where the real file of orders is, data/online-retail.csv [../shared]
 
 cargo xtask help               this text
 

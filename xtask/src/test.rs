@@ -15,16 +15,18 @@ const AZURITE: &str = "3.37.0";
 
 /// Runs the tests and sums up.
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
-    let both = match env::var("SKEIN_AZURITE").as_deref() {
-        Ok("both") => true,
-        Ok("" | "any") | Err(_) => false,
-        Ok(other) => bail!("SKEIN_AZURITE is {other:?}; it is \"both\", or not set"),
-    };
     let engine = docker_answers();
-    if both && !engine {
-        bail!("SKEIN_AZURITE=both needs a Docker engine, and none answers (Debian: docker.io, then start dockerd)");
+    let (docker, npm) = match env::var("SKEIN_AZURITE").as_deref() {
+        Ok("" | "auto") | Err(_) => (engine, !engine),
+        Ok("docker") => (true, false),
+        Ok("npm") => (false, true),
+        Ok("both") => (true, true),
+        Ok(other) => bail!("SKEIN_AZURITE is {other:?}: docker, npm, both or auto is expected"),
+    };
+    if docker && !engine {
+        bail!("no Docker engine answers: start one, as with `.ci/docker start` (Debian: apt-get install docker.io)");
     }
-    if both || !engine {
+    if npm {
         install_azurite()?;
     }
     // What the system tests start: built once, outside of them.

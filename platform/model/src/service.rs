@@ -137,7 +137,7 @@ impl Service {
     pub const EVENTS: &'static str = "events";
 
     /// The tables of each shard of the event store.
-    pub const STORE_TABLES: [&str; 2] = [skein_core::store::EVENTS_TABLE, skein_core::FAULTS_TABLE];
+    pub const STORE_TABLES: [&str; 2] = [skein_core::store::EVENTS_TABLE, skein_core::handler::FAULTS_TABLE];
 
     /// A service with the functions that every service has, which publishes and reads nothing yet.
     pub fn new(name: &str) -> Self {

@@ -28,7 +28,6 @@ pub use aggregate::{
     Aggregate, Command, Context, Decision, DecodeError, DomainEvent, Handle, Never, Outgoing, Publication, Rejection,
 };
 pub use cloud_event::{CloudEvent, CloudEventError, Contract, ContractSet, MAX_EVENT_BYTES};
-pub use delivery::FAULTS_TABLE;
 pub use envelope::{Envelope, EnvelopeError, MAX_COMMAND_BYTES, Trace};
 pub use fault::{Fault, FaultKind};
 pub use id::{AggregateId, CommandId, IdError, MAX_KEY_CHARS, Principal, decode_key, encode_key};
