@@ -33,6 +33,15 @@ pub fn root() -> PathBuf {
 pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root());
+    // What Cargo told us of xtask's own package: build scripts that look at it (ring's does) would run again.
+    for (name, _) in env::vars_os() {
+        let told = name.to_str().is_some_and(|name| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|start| name.starts_with(start))
+        });
+        if told {
+            cargo.env_remove(name);
+        }
+    }
     cargo
 }
 
