@@ -1,6 +1,6 @@
 //! The queue engine: what a Service Bus queue promises, on one SQLite file.
 //!
-//! All changes go through one thread that owns the connection ([`engine`]). It takes the jobs that have queued up
+//! All changes go through one thread that owns the connection (`engine`). It takes the jobs that have queued up
 //! since its last commit into one transaction, and answers them when that is committed: what was acknowledged survives
 //! the death of the process. Which messages are ready and who holds what is kept in memory; so locks are void after a
 //! restart, and the deliveries that they stood for count, as the expiry of a lock does in Azure.
