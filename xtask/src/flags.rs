@@ -12,7 +12,7 @@ cargo xtask up                 build everything and run it on this machine, unti
     --port N                     the gateway's port on 127.0.0.1 [8080; 0 takes a free one]
     --state DIR                  where everything is kept [.skein]
     --fresh                      drop what is kept there first
-    --azurite                    keep the tables in Azurite
+    --azurite[=URL]              keep the tables in a running Azurite [http://127.0.0.1:10002/devstoreaccount1]
     --release                    build with optimisations
 
 cargo xtask token              print a short-lived development token
@@ -66,8 +66,8 @@ pub struct Up {
     pub state: PathBuf,
     /// Whether the state is dropped first.
     pub fresh: bool,
-    /// Whether the tables are kept in Azurite.
-    pub azurite: bool,
+    /// Whether the tables are kept in Azurite, and where it is if not at its usual address.
+    pub azurite: Option<Option<OsString>>,
     /// Whether the build is optimised.
     pub release: bool,
 }
@@ -117,7 +117,7 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
             Long("release") if is(&command, &["up", "token", "load"]) => flags.release = true,
             Long("port") if command == "up" => flags.port = Some(args.value()?.parse()?),
             Long("fresh") if command == "up" => flags.fresh = true,
-            Long("azurite") if command == "up" => flags.azurite = true,
+            Long("azurite") if command == "up" => flags.azurite = Some(args.optional_value()),
             Long("role") if command == "token" => flags.role = Some(args.value()?.string()?),
             Long("subject") if command == "token" => flags.subject = Some(args.value()?.string()?),
             Long(name @ ("url" | "stock" | "concurrency" | "timeout" | "output")) if command == "load" => {
@@ -159,7 +159,7 @@ struct Flags {
     port: Option<u16>,
     state: Option<PathBuf>,
     fresh: bool,
-    azurite: bool,
+    azurite: Option<Option<OsString>>,
     release: bool,
     role: Option<String>,
     subject: Option<String>,
@@ -177,10 +177,12 @@ mod tests {
 
     #[test]
     fn commands_are_read() {
-        let up = Up { port: 8080, state: ".skein".into(), fresh: false, azurite: false, release: false };
+        let up = Up { port: 8080, state: ".skein".into(), fresh: false, azurite: None, release: false };
         assert_eq!(parsed("up"), Ok(Task::Up(up)));
-        let up = Up { port: 0, state: "/s".into(), fresh: true, azurite: false, release: false };
+        let up = Up { port: 0, state: "/s".into(), fresh: true, azurite: None, release: false };
         assert_eq!(parsed("up --port 0 --state /s --fresh"), Ok(Task::Up(up)));
+        let Ok(Task::Up(up)) = parsed("up --azurite=http://127.0.0.1:1/a --release") else { panic!("it is an up") };
+        assert_eq!((up.azurite, up.release), (Some(Some("http://127.0.0.1:1/a".into())), true));
         let load = Load {
             file: "f.csv".into(),
             state: "s".into(),

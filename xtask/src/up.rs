@@ -31,8 +31,8 @@ pub fn run(up: &flags::Up) -> Result<ExitCode> {
     let mut local = Command::new(binaries.path("skein-local"));
     local.arg("serve").arg("--state").arg(state.folder()).arg("--resources").arg(&list);
     local.args(["--port", &up.port.to_string(), "--planes-port", &planes.to_string()]);
-    if up.azurite {
-        local.arg("--azurite");
+    if let Some(url) = &up.azurite {
+        local.arg("--azurite").args(url);
     }
     become_command(&mut local)
 }

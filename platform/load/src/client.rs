@@ -148,7 +148,69 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// A gateway that gives one answer to each connection, then closes it; an empty one is no answer at all. It returns
+    /// the bodies that it was sent.
+    async fn gateway(listener: TcpListener, answers: &[&str]) -> Vec<String> {
+        let mut bodies = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"}}") {
+                assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0, "the request ends with its variables");
+            }
+            let text = String::from_utf8(request).unwrap();
+            assert!(text.contains("authorization: Bearer t0ken"), "{text}");
+            bodies.push(text.split_once("\r\n\r\n").unwrap().1.to_owned());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        bodies
+    }
+
+    fn answer(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+    }
+
+    async fn client(limit: Duration) -> (Client, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        (Client::new(&url, "t0ken", Instant::now() + limit).unwrap(), listener)
+    }
+
+    #[tokio::test]
+    async fn what_may_pass_is_asked_again_with_the_same_words() {
+        let (client, listener) = client(Duration::from_secs(60)).await;
+        let away = answer("503 Service Unavailable", "starting");
+        let late = answer("200 OK", r#"{"errors": [{"message": "m", "extensions": {"code": "UNAVAILABLE"}}]}"#);
+        let done = answer("200 OK", r#"{"data": {"result": 7}}"#);
+        let answers = ["", away.as_str(), late.as_str(), done.as_str()];
+        let asked = client.ask("orders", "mutation { x }", json!({"commandId": "c"}));
+        let (answered, bodies) = tokio::join!(asked, gateway(listener, &answers));
+        assert_eq!(answered.unwrap(), Answer::Data(json!({"result": 7})));
+        assert_eq!(bodies.len(), 4);
+        assert!(bodies.iter().all(|body| *body == bodies[0] && body.contains(r#""commandId":"c""#)), "{bodies:?}");
+    }
+
+    #[tokio::test]
+    async fn it_gives_up_when_the_time_is_up() {
+        let (client, _silent) = client(Duration::ZERO).await;
+        let told = client.ask("orders", "{ x }", json!({})).await.unwrap_err().to_string();
+        assert_eq!(told, "the time is up; orders answered last: no answer");
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_not_accepted_ends_it() {
+        let (client, listener) = client(Duration::from_secs(60)).await;
+        let denied = answer("401 Unauthorized", "expired");
+        let answers = [denied.as_str()];
+        let asked = client.ask("orders", "{ x }", json!({"a": {}}));
+        let (answered, _) = tokio::join!(asked, gateway(listener, &answers));
+        assert!(answered.unwrap_err().to_string().starts_with("the gateway does not accept the token"));
+    }
 
     #[test]
     fn responses_are_told_apart() {
