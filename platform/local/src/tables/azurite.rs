@@ -71,6 +71,7 @@ impl Azurite {
             |reason: String| AzuriteError::Table { url: self.url.clone(), table: joint(account, table), reason };
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json;odata=nometadata"));
         headers.insert("prefer", HeaderValue::from_static("return-no-content"));
         let body = serde_json::json!({ "TableName": joint(account, table) }).to_string();
         let response = self.send("Tables", "", &Method::POST, &headers, body.into()).await;
