@@ -220,6 +220,30 @@ fn every_module_says_what_it_is() {
     });
 }
 
+#[test]
+fn the_code_map_names_every_crate() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    violations(|member, _| {
+        let place = match member.place.strip_prefix("services/").and_then(|rest| rest.split_once('/')) {
+            Some((_, part)) => format!("services/<name>/{part}"),
+            None => member.place.clone(),
+        };
+        let named = map.contains(&format!("`{place}`"));
+        if named { Vec::new() } else { vec![format!("`{place}` is missing in ARCHITECTURE.md")] }
+    });
+}
+
+#[test]
+fn one_version_of_azurite_is_tested_and_installed() {
+    let version = |file: &str, start: &str| {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(start)).expect("the version is stated");
+        line.trim_matches(|letter| "\";".contains(letter)).to_owned()
+    };
+    let installed = version("xtask/src/test.rs", "const AZURITE: &str = ");
+    assert_eq!(installed, version("platform/sdk/testing/src/azurite.rs", "pub const VERSION: &str = "));
+}
+
 impl Member {
     fn is_of_a_service(&self) -> bool {
         self.place.starts_with("services/")
