@@ -4,3 +4,4 @@
 pub mod azurite;
 pub mod conformance;
 pub mod doubles;
+pub mod scenario;
