@@ -2,9 +2,12 @@
 //! the gateway before them.
 
 pub mod broker;
+pub mod gateway;
 pub mod identity;
+pub mod loopback;
 pub mod outbound;
 pub mod resources;
+pub mod serve;
 pub mod sites;
 pub mod tables;
 pub mod topic;

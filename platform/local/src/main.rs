@@ -1,3 +1,146 @@
 //! The command line of the local Azure.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use lexopt::prelude::*;
+use skein_local::gateway;
+use skein_local::identity::Issuer;
+use skein_local::serve::{self, Options};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+const HELP: &str = "\
+Azure in one process, on loopback.
+
+skein-local serve --state DIR --resources FILE [options]
+    --port N            the gateway's port (8080; 0 takes any)
+    --planes-port P     the planes' port (the one that the list of resources names)
+    --azurite [URL]     keep the tables in a running Azurite (http://127.0.0.1:10002/devstoreaccount1)
+    --retry-factor F    scale the topics' retry waits (0.1; 1 is Azure's pace)
+    --chaos SEED        delay, double and reorder the topics' deliveries
+  prints `ready http://127.0.0.1:N` to stdout when everything answers; SIGINT and SIGTERM stop it, a second one at once
+
+skein-local token --state DIR --role operator|customer [--subject S]
+  prints a development token for the gateway
+";
+
+const AZURITE: &str = "http://127.0.0.1:10002/devstoreaccount1";
+
+enum Command {
+    Serve(Options),
+    Token { state: PathBuf, role: String, subject: Option<String> },
+    Help,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("skein-local: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    match parse()? {
+        Command::Help => print!("{HELP}"),
+        Command::Token { state, role, subject } => {
+            let folder = state.join("identity");
+            if !folder.is_dir() {
+                bail!("no local system has run on {}", state.display());
+            }
+            let token = gateway::development_token(&Issuer::open(&folder)?, &role, subject.as_deref());
+            println!("{}", token.map_err(anyhow::Error::msg)?);
+        }
+        Command::Serve(options) => {
+            let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+            tracing_subscriber::fmt()
+                .with_env_filter(filter.unwrap_or_else(|_| "warn".into()))
+                .with_writer(std::io::stderr)
+                .init();
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let stop = until_signalled()?;
+                serve::serve(&options, stop).await
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Becomes true with the first SIGINT or SIGTERM; the second ends the process at once.
+fn until_signalled() -> Result<watch::Receiver<bool>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let (stop, stops) = watch::channel(false);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if stop.send_replace(true) {
+                // The workers end with their pipe to us.
+                std::process::exit(130);
+            }
+        }
+    });
+    Ok(stops)
+}
+
+fn parse() -> Result<Command> {
+    let mut parser = lexopt::Parser::from_env();
+    let Some(first) = parser.next()? else { return Ok(Command::Help) };
+    let command = match first {
+        Value(command) => command.string()?,
+        Short('h') | Long("help") => return Ok(Command::Help),
+        other => return Err(other.unexpected().into()),
+    };
+    let (mut state, mut resources, mut role, mut subject) = (None, None, None, None);
+    let (mut port, mut planes_port, mut azurite, mut retry_factor, mut chaos) = (8080, None, None, 0.1, None);
+    let serve = command == "serve";
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Long("state") => state = Some(PathBuf::from(parser.value()?)),
+            Long("resources") if serve => resources = Some(PathBuf::from(parser.value()?)),
+            Long("port") if serve => port = parser.value()?.parse()?,
+            Long("planes-port") if serve => planes_port = Some(parser.value()?.parse()?),
+            Long("azurite") if serve => {
+                azurite = Some(match parser.optional_value() {
+                    Some(url) => url.string()?,
+                    None => AZURITE.to_owned(),
+                });
+            }
+            Long("retry-factor") if serve => {
+                retry_factor = parser.value()?.parse()?;
+                if !(0.0..=1000.0).contains(&retry_factor) {
+                    bail!("--retry-factor has to be from 0 to 1000");
+                }
+            }
+            Long("chaos") if serve => chaos = Some(parser.value()?.parse()?),
+            // `--azurite URL`, with a space.
+            Value(url) if serve && azurite.is_some() => azurite = Some(url.string()?),
+            Long("role") if !serve => role = Some(parser.value()?.string()?),
+            Long("subject") if !serve => subject = Some(parser.value()?.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let state = state.context("--state is missing")?;
+    match command.as_str() {
+        "serve" => Ok(Command::Serve(Options {
+            state,
+            resources: resources.context("--resources is missing")?,
+            port,
+            planes_port,
+            azurite,
+            retry_factor,
+            chaos,
+        })),
+        "token" => Ok(Command::Token { state, role: role.context("--role is missing")?, subject }),
+        other => bail!("there is no command {other:?}; --help lists them"),
+    }
+}

@@ -9,6 +9,8 @@ mod pump;
 mod response;
 mod route;
 mod schedule;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod worker;
 

@@ -357,6 +357,8 @@ impl Supervisor {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // Ctrl-C goes to a terminal's whole process group; it is for us to end the workers.
+            .process_group(0)
             .kill_on_drop(true);
         let mut child = command.spawn()?;
         let last_words = Arc::new(Mutex::new(VecDeque::new()));

@@ -1,0 +1,102 @@
+//! The pages of the gateway, embedded: they load nothing from elsewhere.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+
+use crate::resources::Gateway;
+
+/// Everything from this gateway; styles may be inline, since the editor sets them on elements, and its fonts are data.
+const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self' data:; \
+                      img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                      frame-ancestors 'none'";
+
+macro_rules! site {
+    ($path:literal) => {
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../gateway/site/", $path))
+    };
+}
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+/// Path below `/assets/`, media type, content.
+static FILES: &[(&str, &str, &[u8])] = &[
+    ("graphiql/graphiql.min.css", STYLE, site!("graphiql/graphiql.min.css")),
+    ("graphiql/graphiql.min.js", SCRIPT, site!("graphiql/graphiql.min.js")),
+    ("graphiql/react-dom.production.min.js", SCRIPT, site!("graphiql/react-dom.production.min.js")),
+    ("graphiql/react.production.min.js", SCRIPT, site!("graphiql/react.production.min.js")),
+    ("graphiql/page.js", SCRIPT, site!("graphiql/page.js")),
+    ("site.css", STYLE, site!("site.css")),
+];
+
+const GRAPHIQL_PAGE: &str = include_str!("../../../../gateway/site/graphiql/page.html");
+const INDEX_PAGE: &str = include_str!("../../../../gateway/site/index.html");
+
+/// `/assets/…`.
+pub fn router() -> Router {
+    Router::new().route("/assets/{*path}", get(asset))
+}
+
+async fn asset(Path(path): Path<String>) -> Response {
+    match FILES.iter().find(|(name, ..)| *name == path) {
+        Some((_, media_type, content)) => {
+            protected(([(header::CONTENT_TYPE, *media_type), (header::CACHE_CONTROL, "no-cache")], *content))
+        }
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// The editor of one service.
+pub fn graphiql(gateway: &Gateway, service: &str) -> Response {
+    let links = gateway.apis.iter().map(|api| {
+        let here = if api.path == service { " aria-current=\"page\"" } else { "" };
+        format!("<a href=\"/{0}/graphql\"{here}>{1}</a>", api.path, escape(&api.display_name))
+    });
+    let page = GRAPHIQL_PAGE.replace("{{service}}", &escape(service));
+    protected(Html(page.replace("{{links}}", &links.collect::<Vec<_>>().join("\n      "))))
+}
+
+/// What the gateway serves, and how to ask it.
+pub fn index(gateway: &Gateway, base: &str, state: &str) -> Response {
+    let services = gateway.apis.iter().map(|api| {
+        format!(
+            "<tr><td>{1}</td><td><a href=\"/{0}/graphql\">GraphiQL</a></td><td><code>POST {2}/{0}/graphql</code></td></tr>",
+            api.path,
+            escape(&api.display_name),
+            escape(base),
+        )
+    });
+    let page = INDEX_PAGE.replace("{{services}}", &services.collect::<Vec<_>>().join("\n        "));
+    protected(Html(page.replace("{{state}}", &escape(state)).replace("{{base}}", &escape(base))))
+}
+
+fn protected(response: impl IntoResponse) -> Response {
+    let mut response = response.into_response();
+    for (name, value) in [
+        ("content-security-policy", POLICY),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cross-origin-opener-policy", "same-origin"),
+    ] {
+        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}

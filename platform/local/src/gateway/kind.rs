@@ -1,0 +1,487 @@
+//! Tells queries, mutations and subscriptions apart, so that the gateway can route them.
+//!
+//! The same verdicts as the policy expression that ships to API Management: a lexer over the document, fail closed. It
+//! routes and does not authorise: the backend derives the kind again with its own parser.
+//!
+//! The envelope is read as leniently as the policy's JSON parser does (comments, single quotes, unquoted names, the last
+//! of duplicate members); the backends are strict.
+
+/// What an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It reads.
+    Query,
+    /// It changes.
+    Mutation,
+    /// It follows.
+    Subscription,
+}
+
+/// The kind of the operation that the body asks for; `None` where it is not certain.
+pub fn classify(body: &[u8]) -> Option<Kind> {
+    let text = std::str::from_utf8(body).ok()?;
+    let envelope = Envelope::read(text)?;
+    let wanted = match envelope.operation_name {
+        Member::Absent => None,
+        Member::Text(name) if !name.is_empty() => Some(name),
+        Member::Text(_) | Member::Other => return None,
+    };
+    let Member::Text(query) = envelope.query else { return None };
+    let operations = operations(&query)?;
+    match wanted {
+        None => match operations[..] {
+            [(kind, _)] => Some(kind),
+            _ => None,
+        },
+        Some(wanted) => operations.iter().find(|(_, name)| *name == wanted).map(|(kind, _)| *kind),
+    }
+}
+
+/// Where the lexer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Between definitions.
+    Between,
+    /// Just after an operation's keyword: the next name is the operation's.
+    AfterKeyword,
+    /// Between a keyword and the selection set.
+    Header,
+    /// In a selection set.
+    Selection,
+}
+
+/// The operations of a document with their names (empty where there is none).
+fn operations(document: &str) -> Option<Vec<(Kind, &str)>> {
+    let text = document.as_bytes();
+    let mut found: Vec<(Kind, &str)> = Vec::new();
+    let mut open: Vec<u8> = Vec::new();
+    let mut place = Place::Between;
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' | b',' => at += 1,
+            // The byte order mark.
+            0xEF if text[at..].starts_with("\u{FEFF}".as_bytes()) => at += 3,
+            b'#' => at += text[at..].iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(text.len() - at),
+            b'"' => {
+                at = end_of_string(text, at)?;
+                if place == Place::AfterKeyword {
+                    return None;
+                }
+            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
+                let start = at;
+                while text.get(at).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
+                    at += 1;
+                }
+                let word = &document[start..at];
+                match place {
+                    Place::Between => {
+                        let kind = match word {
+                            "query" => Some(Kind::Query),
+                            "mutation" => Some(Kind::Mutation),
+                            "subscription" => Some(Kind::Subscription),
+                            "fragment" => None,
+                            _ => return None,
+                        };
+                        // A fragment's name is swallowed by its header, so that one named `mutation` does no harm.
+                        place = Place::Header;
+                        if let Some(kind) = kind {
+                            found.push((kind, ""));
+                            place = Place::AfterKeyword;
+                        }
+                    }
+                    Place::AfterKeyword => {
+                        found.last_mut()?.1 = word;
+                        place = Place::Header;
+                    }
+                    Place::Header | Place::Selection => {}
+                }
+            }
+            _ if place == Place::Between && byte != b'{' => return None,
+            b'{' | b'(' | b'[' => {
+                // Only an outermost brace opens a selection set: others belong to the values of a header.
+                if open.is_empty() && byte == b'{' {
+                    if place == Place::Between {
+                        found.push((Kind::Query, ""));
+                    }
+                    place = Place::Selection;
+                } else if place == Place::AfterKeyword {
+                    place = Place::Header;
+                }
+                open.push(if byte == b'(' { b')' } else { byte + 2 });
+                at += 1;
+            }
+            b'}' | b')' | b']' => {
+                if open.pop() != Some(byte) {
+                    return None;
+                }
+                if open.is_empty() && place == Place::Selection {
+                    place = Place::Between;
+                }
+                at += 1;
+            }
+            b'0'..=b'9' | b'!' | b'$' | b'&' | b'+' | b'-' | b'.' | b':' | b'=' | b'@' | b'|' => {
+                if place == Place::AfterKeyword {
+                    place = Place::Header;
+                }
+                at += 1;
+            }
+            _ => return None,
+        }
+    }
+    if place != Place::Between || !open.is_empty() || found.is_empty() {
+        return None;
+    }
+    if found.len() > 1 {
+        let mut names: Vec<&str> = found.iter().map(|(_, name)| *name).collect();
+        names.sort_unstable();
+        if names.iter().any(|name| name.is_empty()) || names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return None;
+        }
+    }
+    Some(found)
+}
+
+/// The place after a string or block string that begins here; `None` where it does not end.
+fn end_of_string(text: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    if text[at..].starts_with(b"\"\"\"") {
+        at += 3;
+        loop {
+            let rest = text.get(at..).filter(|rest| !rest.is_empty())?;
+            if rest.starts_with(b"\\\"\"\"") {
+                at += 4;
+            } else if rest.starts_with(b"\"\"\"") {
+                return Some(at + 3);
+            } else {
+                at += 1;
+            }
+        }
+    }
+    at += 1;
+    loop {
+        match text.get(at)? {
+            b'\n' | b'\r' => return None,
+            b'"' => return Some(at + 1),
+            b'\\' => {
+                // The character after a backslash is passed over whole.
+                at += 1;
+                let width = match text.get(at)? {
+                    0xC0..=0xDF => 2,
+                    0xE0..=0xEF => 3,
+                    0xF0..=0xFF => 4,
+                    _ => 1,
+                };
+                at += width;
+            }
+            _ => at += 1,
+        }
+    }
+}
+
+/// A member of the envelope.
+#[derive(Debug, Default)]
+enum Member {
+    /// Missing, or null.
+    #[default]
+    Absent,
+    /// A string.
+    Text(String),
+    /// Anything else.
+    Other,
+}
+
+/// The two members of a GraphQL request that matter here.
+#[derive(Debug, Default)]
+struct Envelope {
+    query: Member,
+    operation_name: Member,
+}
+
+/// How deep an envelope may nest: what the policy's JSON parser allows.
+const MAX_DEPTH: usize = 64;
+
+impl Envelope {
+    /// Reads a JSON object and nothing after it.
+    fn read(text: &str) -> Option<Envelope> {
+        let mut json = Json { rest: text };
+        let mut envelope = Envelope::default();
+        json.space()?;
+        json.eat('{')?;
+        json.members(1, &mut |name, json, depth| {
+            let member = json.member(depth)?;
+            match name {
+                "query" => envelope.query = member,
+                "operationName" => envelope.operation_name = member,
+                _ => {}
+            }
+            Some(())
+        })?;
+        json.space()?;
+        json.rest.is_empty().then_some(envelope)
+    }
+}
+
+/// A lenient JSON reader.
+struct Json<'t> {
+    rest: &'t str,
+}
+
+type OnMember<'c, 't> = &'c mut dyn FnMut(&str, &mut Json<'t>, usize) -> Option<()>;
+
+impl<'t> Json<'t> {
+    fn peek(&self) -> Option<char> {
+        self.rest.chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let c = self.peek()?;
+        self.rest = &self.rest[c.len_utf8()..];
+        Some(c)
+    }
+
+    fn eat(&mut self, expected: char) -> Option<()> {
+        self.rest = self.rest.strip_prefix(expected)?;
+        Some(())
+    }
+
+    /// White space and comments; `None` where a comment does not end.
+    fn space(&mut self) -> Option<()> {
+        loop {
+            self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r']);
+            if let Some(comment) = self.rest.strip_prefix("/*") {
+                self.rest = comment.split_once("*/")?.1;
+            } else if let Some(comment) = self.rest.strip_prefix("//") {
+                self.rest = comment.find(['\n', '\r']).map_or("", |end| &comment[end..]);
+            } else {
+                return Some(());
+            }
+        }
+    }
+
+    /// The members of an object whose brace is behind us.
+    fn members(&mut self, depth: usize, each: OnMember<'_, 't>) -> Option<()> {
+        self.space()?;
+        if self.eat('}').is_some() {
+            return Some(());
+        }
+        loop {
+            self.space()?;
+            let name = match self.peek()? {
+                '"' | '\'' => self.string()?,
+                _ => self.word()?.to_owned(),
+            };
+            self.space()?;
+            self.eat(':')?;
+            each(&name, self, depth)?;
+            self.space()?;
+            match self.next()? {
+                ',' => {}
+                '}' => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
+    fn member(&mut self, depth: usize) -> Option<Member> {
+        self.space()?;
+        match self.peek()? {
+            '"' | '\'' => self.string().map(Member::Text),
+            '{' | '[' => self.nested(depth).map(|()| Member::Other),
+            _ => {
+                let start = self.rest;
+                self.rest = self.rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "+-.".contains(c));
+                match &start[..start.len() - self.rest.len()] {
+                    "null" => Some(Member::Absent),
+                    "true" | "false" => Some(Member::Other),
+                    number => number.parse::<f64>().ok().map(|_| Member::Other),
+                }
+            }
+        }
+    }
+
+    fn nested(&mut self, depth: usize) -> Option<()> {
+        if depth >= MAX_DEPTH {
+            return None;
+        }
+        if self.next()? == '{' {
+            return self.members(depth + 1, &mut |_, json, depth| json.member(depth).map(drop));
+        }
+        self.space()?;
+        if self.eat(']').is_some() {
+            return Some(());
+        }
+        loop {
+            self.member(depth + 1)?;
+            self.space()?;
+            match self.next()? {
+                ',' => {}
+                ']' => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
+    fn word(&mut self) -> Option<&'t str> {
+        let start = self.rest;
+        self.rest = self.rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$');
+        Some(&start[..start.len() - self.rest.len()]).filter(|word| !word.is_empty())
+    }
+
+    fn string(&mut self) -> Option<String> {
+        let quote = self.next()?;
+        let mut text = String::new();
+        loop {
+            match self.next()? {
+                c if c == quote => return Some(text),
+                '\\' => match self.next()? {
+                    'b' => text.push('\u{8}'),
+                    'f' => text.push('\u{c}'),
+                    'n' => text.push('\n'),
+                    'r' => text.push('\r'),
+                    't' => text.push('\t'),
+                    c @ ('"' | '\'' | '\\' | '/') => text.push(c),
+                    'u' => text.push(self.escaped_char()?),
+                    _ => return None,
+                },
+                c => text.push(c),
+            }
+        }
+    }
+
+    /// The character of `\uXXXX`, or of two that are a surrogate pair. A lone surrogate is no GraphQL token, and becomes
+    /// another character that is none.
+    fn escaped_char(&mut self) -> Option<char> {
+        let unit = self.unit()?;
+        if (0xD800..0xDC00).contains(&unit)
+            && let Some(rest) = self.rest.strip_prefix("\\u")
+        {
+            let mut low = Json { rest };
+            if let Some(second @ 0xDC00..0xE000) = low.unit() {
+                self.rest = low.rest;
+                return char::from_u32(0x10000 + ((unit - 0xD800) << 10) + (second - 0xDC00));
+            }
+        }
+        Some(char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER))
+    }
+
+    fn unit(&mut self) -> Option<u32> {
+        let digits = self.rest.get(..4).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        let unit = u32::from_str_radix(digits, 16).ok()?;
+        self.rest = &self.rest[4..];
+        Some(unit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn name(kind: Option<Kind>) -> &'static str {
+        match kind {
+            Some(Kind::Query) => "query",
+            Some(Kind::Mutation) => "mutation",
+            Some(Kind::Subscription) => "subscription",
+            None => "invalid",
+        }
+    }
+
+    #[track_caller]
+    fn check(document: &str, expected: &str) {
+        let body = json!({"query": document, "variables": {"a": [1, {"b": null}]}}).to_string();
+        assert_eq!(name(classify(body.as_bytes())), expected, "{document}");
+    }
+
+    #[track_caller]
+    fn check_body(body: &str, expected: &str) {
+        assert_eq!(name(classify(body.as_bytes())), expected, "{body}");
+    }
+
+    #[test]
+    fn documents() {
+        for (document, expected) in [
+            ("{ a }", "query"),
+            ("query Q($id: ID! = \"} mutation M {\") @d(x: {y: [1, -2.5e3]}) { a(id: $id) { ...F } }", "query"),
+            ("mutation M { placeOrder(input: {lines: [{sku: \"85123A\", quantity: 6}]}) { commandId } }", "mutation"),
+            ("subscription { a }", "subscription"),
+            ("\u{FEFF}# mutation\r,,mutation{a}", "mutation"),
+            ("fragment mutation on Q { a } { ...mutation }", "query"),
+            ("{ a } fragment query on Q { a }", "query"),
+            ("\"about\" mutation { a }", "mutation"),
+            ("\"\"\"about\"\"\" query { a }", "query"),
+            ("mutation \"x\" { a }", "invalid"),
+            ("mutation { a(s: \"\\é\\\"\") }", "mutation"),
+            ("{ a(s: \"\\", "invalid"),
+            ("{ a(s: \"\"\"", "invalid"),
+            ("{ a(s: \"\"\"\\\"\"\"", "invalid"),
+            ("query Q { a } mutation M { b }", "invalid"),
+            ("{ a } { b }", "invalid"),
+            ("query", "invalid"),
+            ("query Q", "invalid"),
+            ("query ()", "invalid"),
+            ("schema { query: Q }", "invalid"),
+            ("{ a ]", "invalid"),
+            ("{ a } )", "invalid"),
+            ("mut\u{200B}ation { a }", "invalid"),
+            ("\u{A0}{ a }", "invalid"),
+            ("{ a \u{2028} }", "invalid"),
+            ("{ a % }", "invalid"),
+            ("", "invalid"),
+            ("# only a comment", "invalid"),
+        ] {
+            check(document, expected);
+        }
+    }
+
+    #[test]
+    fn envelopes() {
+        for (body, expected) in [
+            (r#"{"query":"query A{a} mutation B{b}","operationName":"B"}"#, "mutation"),
+            (r#"{"operationName":"A","query":"query A{a} mutation B{b}"}"#, "query"),
+            (r#"{"query":"{a}","operationName":"missing"}"#, "invalid"),
+            (r#"{"query":"{a}","operationName":{}}"#, "invalid"),
+            (r#"{"query":"{a}","operationName":null}"#, "query"),
+            (r#"{"query":"mutation{a}","query":"{a}"}"#, "query"),
+            (r#"{query:'mutation{a}', /* c */ variables:{}} // end"#, "mutation"),
+            (r#"{"query":"{a}","n":-1.5e3,"t":true,"x":[[],{}]}"#, "query"),
+            (r#"{"query":"{a(s:\"\ud83d\ude00 \ud83d\")}"}"#, "query"),
+            (r#"{"query":"\ud83d\ude00{a}"}"#, "invalid"),
+            (r#"{"query":"{a}"}}"#, "invalid"),
+            (r#"{"query":"{a}",}"#, "invalid"),
+            (r#"{"query":"{a}" "x":1}"#, "invalid"),
+            (r#"{"query":"{a}","x":wrong}"#, "invalid"),
+            (r#"{"query":"{a}","x":"\x"}"#, "invalid"),
+            (r#"{"query":"\u00zz"}"#, "invalid"),
+            (r#"{"query":"{a}"} /*"#, "invalid"),
+            (r#"[{"query":"{a}"}]"#, "invalid"),
+            ("{}", "invalid"),
+            ("null", "invalid"),
+            ("", "invalid"),
+        ] {
+            check_body(body, expected);
+        }
+        assert_eq!(classify(b"{\"query\":\"\xff\"}"), None);
+        let deep = format!(r#"{{"query":"{{a}}","x":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        check_body(&deep, "invalid");
+    }
+
+    /// The verdicts that the policy expression was tested with; the file is beside the repository, not in it.
+    #[test]
+    fn agrees_with_the_policy_that_ships() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let shared = std::env::var("SKEIN_SHARED").map_or_else(|_| root.join("../shared"), |path| root.join(path));
+        let path = shared.join("specs/graphql-kind-cases.json");
+        let Ok(text) = std::fs::read(&path) else {
+            assert!(std::env::var_os("CI").is_none(), "{} is missing (SKEIN_SHARED)", path.display());
+            eprintln!("SKIPPED: {} is missing (SKEIN_SHARED)", path.display());
+            return;
+        };
+        let cases: Vec<Value> = serde_json::from_slice(&text).unwrap();
+        assert!(cases.len() >= 67);
+        for case in cases {
+            check_body(case["body"].as_str().unwrap(), case["kind"].as_str().unwrap());
+        }
+    }
+}
