@@ -1,0 +1,140 @@
+//! Who asks. The gateway alone may say so.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use skein_core::Principal;
+
+use crate::trigger::HttpRequest;
+
+/// The header in which the gateway names the principal: base64url of `{"subject", "roles"}`.
+pub const PRINCIPAL_HEADER: &str = "x-skein-principal";
+/// The header in which the platform names the object id of the verified token's identity. It removes the header from
+/// what comes in, so that nobody else can set it.
+pub const PRINCIPAL_ID_HEADER: &str = "x-ms-client-principal-id";
+
+/// Why a request has no principal. What it says is for the log; the caller learns only that it is not authorised.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unauthorized {
+    /// The platform verified no token.
+    #[error("no {PRINCIPAL_ID_HEADER}: is the app's authentication on?")]
+    NoCaller,
+    /// The verified identity is not the gateway's.
+    #[error("{0:?} is not the gateway, so what it says about the principal is not believed")]
+    NotTheGateway(String),
+    /// The gateway named nobody.
+    #[error("the gateway sent no {PRINCIPAL_HEADER}")]
+    NoPrincipal,
+    /// The header cannot be read.
+    #[error("{PRINCIPAL_HEADER} cannot be read: {0}")]
+    Malformed(String),
+}
+
+/// The object id of the identity whose token the platform verified.
+///
+/// # Errors
+/// A request that came without one, or with several.
+pub fn caller_id(request: &HttpRequest) -> Result<&str, Unauthorized> {
+    let mut values = request.headers.get_all(PRINCIPAL_ID_HEADER).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => match value.to_str() {
+            Ok(id) if !id.trim().is_empty() => Ok(id.trim()),
+            _ => Err(Unauthorized::NoCaller),
+        },
+        _ => Err(Unauthorized::NoCaller),
+    }
+}
+
+/// The principal that the gateway named.
+///
+/// # Errors
+/// A request that is not the gateway's, or names nobody.
+pub fn principal(request: &HttpRequest, gateway: &str) -> Result<Principal, Unauthorized> {
+    let caller = caller_id(request)?;
+    if gateway.is_empty() || !caller.eq_ignore_ascii_case(gateway) {
+        return Err(Unauthorized::NotTheGateway(caller.to_owned()));
+    }
+    let mut values = request.headers.get_all(PRINCIPAL_HEADER).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(Unauthorized::NoPrincipal);
+    };
+    let malformed = |reason: &dyn std::fmt::Display| Unauthorized::Malformed(reason.to_string());
+    let text = value.to_str().map_err(|error| malformed(&error))?.trim_end_matches('=');
+    let json = URL_SAFE_NO_PAD.decode(text).map_err(|error| malformed(&error))?;
+    let principal: Principal = serde_json::from_slice(&json).map_err(|error| malformed(&error))?;
+    if principal.subject.trim().is_empty() {
+        return Err(malformed(&"the subject is empty"));
+    }
+    if principal.has(Principal::SERVICE_ROLE) || principal.subject.starts_with("service:") {
+        return Err(malformed(&"no token can make a caller a service"));
+    }
+    Ok(principal)
+}
+
+/// The header's value for a principal, as the gateway writes it.
+pub fn encode_principal(principal: &Principal) -> String {
+    URL_SAFE_NO_PAD.encode(serde_json::json!({"subject": principal.subject, "roles": principal.roles}).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+    use super::*;
+    use crate::trigger::Invocation;
+
+    fn request(headers: &[(&str, &str)]) -> HttpRequest {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        HttpRequest {
+            method: Method::POST,
+            path: "/api/graphql".into(),
+            query: None,
+            params: Default::default(),
+            headers: map,
+            body: Default::default(),
+            invocation: Invocation {
+                function: "graphql".into(),
+                id: "i".into(),
+                traceparent: crate::fresh_traceparent(),
+                started: Instant::now(),
+            },
+        }
+    }
+
+    #[test]
+    fn only_the_gateway_is_believed() {
+        let ann = Principal::new("ann", ["customer"]);
+        let header = encode_principal(&ann);
+        let ask = |headers: &[(&str, &str)]| principal(&request(headers), "gw");
+        assert_eq!(ask(&[(PRINCIPAL_ID_HEADER, "gw"), (PRINCIPAL_HEADER, &header)]), Ok(ann));
+        assert_eq!(ask(&[(PRINCIPAL_HEADER, &header)]), Err(Unauthorized::NoCaller));
+        assert_eq!(
+            ask(&[(PRINCIPAL_ID_HEADER, "other"), (PRINCIPAL_HEADER, &header)]),
+            Err(Unauthorized::NotTheGateway("other".into()))
+        );
+        assert_eq!(
+            ask(&[(PRINCIPAL_ID_HEADER, "gw"), (PRINCIPAL_ID_HEADER, "gw"), (PRINCIPAL_HEADER, &header)]),
+            Err(Unauthorized::NoCaller)
+        );
+        assert_eq!(ask(&[(PRINCIPAL_ID_HEADER, "gw")]), Err(Unauthorized::NoPrincipal));
+        assert_eq!(
+            principal(&request(&[(PRINCIPAL_ID_HEADER, ""), (PRINCIPAL_HEADER, &header)]), ""),
+            Err(Unauthorized::NoCaller),
+            "an unset gateway is nobody"
+        );
+    }
+
+    #[test]
+    fn malformed_principals_are_nobody() {
+        let service = encode_principal(&Principal::service("orders"));
+        let empty = encode_principal(&Principal::new(" ", ["operator"]));
+        for header in ["", "%%%", "e30", service.as_str(), empty.as_str()] {
+            let answer = principal(&request(&[(PRINCIPAL_ID_HEADER, "gw"), (PRINCIPAL_HEADER, header)]), "gw");
+            assert!(matches!(answer, Err(Unauthorized::Malformed(_))), "{header}: {answer:?}");
+        }
+    }
+}
