@@ -44,6 +44,9 @@ const USER_AGENT: &str = "Azure-Functions-Host/4.1052.100";
 /// The largest answer to an invocation that is read.
 const MAX_ANSWER_BYTES: usize = 100 * 1024 * 1024;
 
+/// Within what time the end of a worker is noticed after its connections broke.
+const NOTICE: Duration = Duration::from_millis(250);
+
 /// Why a site cannot be hosted.
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
@@ -327,13 +330,21 @@ impl Site {
             Ok(response::read(head.status.as_u16(), content_type, &body)?)
         };
         let timed = within(self.package.host.function_timeout, exchange);
-        tokio::select! {
+        let result = tokio::select! {
             result = timed => result.unwrap_or_else(|limit| {
                 worker.overran(generation, self.surroundings.timing.timeout_grace);
                 Err(InvocationError::TimedOut(limit))
             }),
             () = worker.gone(generation) => Err(InvocationError::WorkerEnded),
+        };
+        // The connection breaks a moment before the end of the process is noticed. A message that is given back in
+        // between would run into the closed port, and lose a delivery each time.
+        if matches!(result, Err(InvocationError::Unreachable(_)))
+            && tokio::time::timeout(NOTICE, worker.gone(generation)).await.is_ok()
+        {
+            return Err(InvocationError::WorkerEnded);
         }
+        result
     }
 }
 

@@ -443,11 +443,12 @@ async fn a_missed_timer_is_made_up_for_once() {
     std::fs::create_dir_all(fixture.folder.path().join("timers")).unwrap();
     let state = fixture.folder.path().join("timers/app.ok.json");
     let missed = json!({"last": null, "next": "2020-01-01T00:00:00Z", "updated": "2019-01-01T00:00:00Z"});
-    std::fs::write(&state, missed.to_string()).unwrap();
+    let missed = missed.to_string();
+    std::fs::write(&state, &missed).unwrap();
     let (sites, _) = fixture.start();
     let remembered = eventually("the next is remembered", || async {
         let text = std::fs::read_to_string(&state).unwrap();
-        (text != missed.to_string()).then_some(text)
+        (text != missed).then_some(text)
     })
     .await;
     let remembered: Value = serde_json::from_str(&remembered).unwrap();

@@ -33,7 +33,7 @@ pub async fn run(site: Arc<Site>, index: usize, mut stop: watch::Receiver<bool>)
         let folder = site.surroundings.state.join("timers");
         folder.join(format!("{}.{}.json", site.name, function.name))
     });
-    let remembered = path.as_ref().and_then(|path| read(path));
+    let remembered = path.as_ref().and_then(read);
     let mut last = remembered.as_ref().and_then(|monitor| monitor.last);
     let mut due = match &remembered {
         Some(monitor) => Some(monitor.next),
