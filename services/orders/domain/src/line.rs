@@ -44,7 +44,7 @@ pub enum LineError {
     #[error("{0} lines are too many: give 1 to {MAX_LINES}")]
     TooManyLines(usize),
     /// A SKU that names no stock.
-    #[error("line {0}: a SKU has 1 to {MAX_SKU_CHARS} characters, and not only spaces")]
+    #[error("line {0}: a SKU has 1 to {MAX_SKU_CHARS} characters, not only spaces, and fewer with accents")]
     InvalidSku(usize),
     /// A description that is too long.
     #[error("line {0}: a description has at most {MAX_DESCRIPTION_CHARS} characters")]
