@@ -130,7 +130,7 @@ fn interpret(mut response: Value) -> Attempt {
     let code = error["extensions"]["code"].as_str().unwrap_or_default();
     let message = format!("{code} {}", error["message"].as_str().unwrap_or("an error without a message"));
     match code {
-        "UNAVAILABLE" | "TIMEOUT" | "THROTTLED" | "INTERNAL" => Attempt::Again(message),
+        "UNAVAILABLE" => Attempt::Again(message),
         _ => refusal(message),
     }
 }
