@@ -1,3 +1,8 @@
-//! The Azure adapter: against Azurite, and against servers that misbehave.
+//! The Azure adapter: against Azurite, against a transport that answers by script, and against servers that break off.
 
 mod azurite;
+mod breaking;
+mod identity;
+mod scripted;
+mod sending;
+mod tables;
