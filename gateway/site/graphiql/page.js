@@ -50,7 +50,7 @@
       React.createElement(GraphiQL, {
         key: `${role.value}/${subject.value}`,
         fetcher,
-        defaultQuery: `# ${service}: the schema is under the book icon on the left.\n{\n  __typename\n}\n`,
+        defaultQuery: `# ${service}: the book on the left is the schema.\n{\n  __typename\n}\n`,
       }),
     );
   }

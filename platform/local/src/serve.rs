@@ -85,6 +85,9 @@ pub fn lock(state: &Path) -> Result<File> {
 /// Anything that keeps the list from being hosted. Nothing is left running then.
 pub async fn serve(options: &Options, mut stop: watch::Receiver<bool>) -> Result<()> {
     let _lock = lock(&options.state)?;
+    // Absolute, since the workers are started in folders of their own.
+    let state = options.state.canonicalize().with_context(|| format!("cannot find {}", options.state.display()))?;
+    let options = &Options { state, ..options.clone() };
     let plan = resources::read(&options.resources)?;
     for kept in &plan.not_hosted {
         eprintln!("kept, not hosted: {kept}");

@@ -81,8 +81,8 @@ struct Running {
 }
 
 impl Running {
-    fn start(state: &Path) -> Running {
-        let mut child = serve(state).stderr(Stdio::inherit()).spawn().unwrap();
+    fn started(command: &mut Command) -> Running {
+        let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
@@ -132,7 +132,7 @@ async fn it_serves_and_stops() {
     let state = folder.path();
     let planes = planes_port();
     write_system(state, planes);
-    let mut running = Running::start(state);
+    let mut running = Running::started(&mut serve(state));
 
     let (second, errors) = output(&mut serve(state));
     assert_eq!(second.status.code(), Some(1));
@@ -172,7 +172,9 @@ async fn it_serves_and_stops() {
     assert_eq!(plane("/identity/keys", "localhost").await.1["keys"][0]["alg"], "RS256");
 
     assert_eq!(running.stop("-TERM"), Some(0));
-    let mut again = Running::start(state);
+    // Once more, with a path that is relative to the folder it is started in.
+    let mut again = serve(Path::new("."));
+    let mut again = Running::started(again.current_dir(state));
     assert_eq!(again.stop("-INT"), Some(0));
 }
 

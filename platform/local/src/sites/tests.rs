@@ -457,3 +457,30 @@ async fn a_missed_timer_is_made_up_for_once() {
     sites.stop().await;
     assert_eq!(fixture.journal().iter().filter(|line| line.starts_with("ok ")).count(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn throughput() {
+    // The idle wait decides: sessions a second are at most the concurrent ones divided by it.
+    for idle in ["00:00:01", "00:00:00.02"] {
+        measure(idle).await;
+    }
+}
+
+async fn measure(idle: &str) {
+    let mut fixture = Fixture::new();
+    fixture.settings.remove("FAKE_JOURNAL");
+    fixture.host["extensions"]["serviceBus"]["maxConcurrentSessions"] = json!(64);
+    fixture.host["extensions"]["serviceBus"]["sessionIdleTimeout"] = json!(idle);
+    fixture.surroundings.broker =
+        Broker::open(&fixture.folder.path().join("broker.db"), SystemClock::shared()).unwrap();
+    fixture.queue("ok", true, 10).await;
+    let messages: Vec<(String, String)> = (0..5000).map(|n| (format!("{n}"), format!("s{}", n % 2000))).collect();
+    let sent: Vec<_> = messages.iter().map(|(id, session)| (id.as_str(), Some(session.as_str()))).collect();
+    fixture.send("ok", &sent).await;
+    let begun = Instant::now();
+    let (sites, _) = fixture.start();
+    fixture.drained("ok").await;
+    eprintln!("5000 messages of 2000 sessions, idle {idle}: {:?}", begun.elapsed());
+    sites.stop().await;
+}
