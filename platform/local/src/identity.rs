@@ -65,7 +65,7 @@ pub struct Unauthorized(pub String);
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
     /// The key's file cannot be read or written.
-    #[error("the issuer's key {0}: {1}")]
+    #[error("cannot read or write the issuer's key {0}")]
     Io(String, #[source] std::io::Error),
     /// The key's file holds no RSA key, or the key cannot be used.
     #[error("the issuer's key {0}: {1}")]

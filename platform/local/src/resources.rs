@@ -32,10 +32,10 @@ pub struct Resource {
 #[derive(Debug, thiserror::Error)]
 pub enum ResourcesError {
     /// The file cannot be read.
-    #[error("cannot read the list of resources {0}: {1}")]
+    #[error("cannot read the list of resources {0}")]
     Read(PathBuf, #[source] std::io::Error),
     /// The file is no list of resources.
-    #[error("{0} is no list of resources: {1}")]
+    #[error("{0} is no list of resources")]
     Malformed(PathBuf, #[source] serde_json::Error),
     /// A resource is malformed or dangling.
     #[error("{kind} {name}: {why}")]

@@ -192,7 +192,7 @@ fn what_cannot_be_hosted_is_named() {
     let (output_, errors) = output(&mut serve(state));
     assert_eq!(output_.status.code(), Some(1));
     assert!(errors.contains("kept, not hosted: Microsoft.Insights/components appi-skein"), "{errors}");
-    assert!(errors.contains("site func-orders-query: cannot read"), "{errors}");
+    assert!(errors.contains("site func-orders-query cannot be run: cannot read"), "{errors}");
 
     std::fs::write(state.join("resources.json"), "{}").unwrap();
     let (_, errors) = output(&mut serve(state));

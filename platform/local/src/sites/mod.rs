@@ -51,10 +51,10 @@ const NOTICE: Duration = Duration::from_millis(250);
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
     /// Its package cannot be run.
-    #[error("site {0}: {1}")]
+    #[error("site {0} cannot be run")]
     Package(String, #[source] PackageError),
     /// Its log or keys cannot be written.
-    #[error("site {0}: {1}")]
+    #[error("the log or keys of site {0} cannot be written")]
     Io(String, #[source] std::io::Error),
 }
 

@@ -14,7 +14,7 @@ use super::schedule::Schedule;
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
     /// A file is missing or cannot be read.
-    #[error("cannot read {0}: {1}")]
+    #[error("cannot read {0}")]
     Read(PathBuf, #[source] std::io::Error),
     /// A file is no JSON object of the expected shape.
     #[error("{0}: {1}")]
@@ -230,7 +230,7 @@ impl Package {
             }
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let function = read_object(&path)
-                .map_err(|error| error.to_string())
+                .map_err(|error| super::chain(&error))
                 .and_then(|json| Function::of(&name, &Value::Object(json), settings));
             match function {
                 Ok(Some(function)) => package.functions.push(function),
