@@ -3,9 +3,12 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use skein_core::handler::{CommandHandler, Delivery, Ports, Receipt};
 use skein_core::ports::{Clock, TableStore};
@@ -32,11 +35,13 @@ pub struct EngineFixture {
     pub keep: Box<dyn Any + Send>,
 }
 
-/// Makes a test of every case. The argument is an `async fn() -> EngineFixture`.
+/// Gives the names of all cases to another macro.
+#[doc(hidden)]
 #[macro_export]
-macro_rules! engine_conformance {
-    ($fixture:path) => {
-        $crate::engine_conformance! { @cases $fixture:
+macro_rules! engine_cases {
+    ($callback:ident $(, $argument:path)?) => {
+        $crate::$callback! {
+            $($argument,)?
             calls_of_a_cold_warm_and_creating_command, calls_of_a_duplicate, a_rejection_is_an_outcome,
             a_rejection_proves_the_state_it_was_decided_on, a_no_op_is_an_outcome, another_command_of_the_same_id_is_refused,
             a_lost_answer_is_found, a_lost_request_is_sent_again, a_late_request_is_applied_once,
@@ -45,10 +50,23 @@ macro_rules! engine_conformance {
             a_new_snapshot_schema_folds_again, an_oversized_commit_is_refused_before_any_write, an_unknown_event_is_refused_before_any_write,
             a_foreign_row_is_corruption, keys_that_differ_in_case_stay_two_aggregates, a_fault_leaves_a_row_and_waits, a_panic_is_a_fault,
             history_is_read_forwards, a_client_key_is_one_command, a_submitter_waits_for_the_outcome,
-            views_equal_the_fold_in_any_order, reactions_happen_once_and_in_order, a_top_list_shows_every_change,
+            views_equal_the_fold_in_any_order, reactions_happen_once_and_in_order, a_top_list_shows_every_change
         }
     };
-    (@cases $fixture:path: $($case:ident),+ $(,)?) => {
+}
+
+/// Makes a test of every case. The argument is an `async fn() -> EngineFixture`.
+#[macro_export]
+macro_rules! engine_conformance {
+    ($fixture:path) => {
+        $crate::engine_cases! { engine_tests, $fixture }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! engine_tests {
+    ($fixture:path, $($case:ident),+) => {
         $(
             #[tokio::test]
             async fn $case() {
@@ -57,6 +75,36 @@ macro_rules! engine_conformance {
             }
         )+
     };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! engine_list {
+    ($($case:ident),+) => {
+        vec![$((stringify!($case), |store| Box::pin($case(store)))),+]
+    };
+}
+
+/// A case, to be run on a store.
+pub type Case = fn(Arc<dyn TableStore>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// All cases with their names.
+pub fn cases() -> Vec<(&'static str, Case)> {
+    crate::engine_cases! { engine_list }
+}
+
+/// Runs all cases one after the other on a store with [`TABLES`]: for one that takes long to start. Panics at the end
+/// with the names of those that failed.
+pub async fn run_all(store: Arc<dyn TableStore>) {
+    let mut failed = Vec::new();
+    for (name, case) in cases() {
+        let passed = AssertUnwindSafe(case(Arc::clone(&store))).catch_unwind().await.is_ok();
+        println!("case {name} ... {}", if passed { "ok" } else { "FAILED" });
+        if !passed {
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "{} of {} cases failed: {failed:?}", failed.len(), cases().len());
 }
 
 // A small domain: purses that never go below zero.

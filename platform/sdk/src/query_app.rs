@@ -1,0 +1,81 @@
+//! The query app: folds integration events into views, reacts to them, and answers queries.
+
+use std::sync::Arc;
+
+use async_graphql::ObjectType;
+use axum::http::Method;
+use skein_core::handler::FAULTS_TABLE;
+use skein_core::ports::{Clock, CommandQueue, TableStore};
+use skein_core::views::{ViewReader, ViewsHandler};
+use skein_graphql::{ApiBuilder, Endpoint, OutcomeReader, Serves, UnstatedAccess};
+use skein_host::{App, QuerySettings, reads};
+
+use crate::{MESSAGE, delivery, graphql_over_http};
+
+/// What the query side needs of the world.
+#[derive(Clone)]
+pub struct QueryPorts {
+    /// The query store.
+    pub store: Arc<dyn TableStore>,
+    /// The command queues that reactions may send to.
+    pub queue: Arc<dyn CommandQueue>,
+    /// The outcomes of commands: the command app tells them.
+    pub outcomes: Arc<dyn OutcomeReader>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A query app in the making, see [`query_app`].
+pub struct QueryApp<Q, M> {
+    settings: QuerySettings,
+    ports: QueryPorts,
+    api: ApiBuilder<Q, M>,
+    handler: ViewsHandler,
+}
+
+/// Begins a service's query app: the functions `graphql` (queries only), `events` and the probes. The resolvers find a
+/// [`ViewReader`] in their context.
+pub fn query_app<Q: ObjectType + 'static, M: ObjectType + 'static>(
+    settings: QuerySettings,
+    ports: QueryPorts,
+    api: ApiBuilder<Q, M>,
+) -> QueryApp<Q, M> {
+    let QueryPorts { store, queue, clock, .. } = ports.clone();
+    let handler = ViewsHandler::new(&settings.app.service, store, queue, clock);
+    QueryApp { settings, ports, api, handler }
+}
+
+impl<Q: ObjectType + 'static, M: ObjectType + 'static> QueryApp<Q, M> {
+    /// Registers the service's projections, top lists and reactions.
+    #[must_use]
+    pub fn events(mut self, register: impl FnOnce(ViewsHandler) -> ViewsHandler) -> Self {
+        self.handler = register(self.handler);
+        self
+    }
+
+    /// The app.
+    ///
+    /// # Errors
+    /// Root fields of the schema that do not state who may use them.
+    pub fn build(self) -> Result<App, UnstatedAccess> {
+        let QueryApp { settings, ports, api, handler } = self;
+        let api = api.data(ViewReader::new(Arc::clone(&ports.store))).data(Arc::clone(&ports.outcomes)).finish()?;
+        let (introspection, limit) = (settings.app.introspection, settings.app.await_limit);
+        let endpoint = Arc::new(Endpoint::new(api, Serves::Queries, introspection, limit));
+        let handler = Arc::new(handler);
+        let gateway: Arc<str> = settings.app.gateway.as_str().into();
+        Ok(App::new(&settings.app.app)
+            .http("graphql", &[Method::POST], "graphql", move |request| {
+                let (endpoint, gateway) = (Arc::clone(&endpoint), Arc::clone(&gateway));
+                async move { graphql_over_http(&endpoint, &gateway, &request).await }
+            })
+            .service_bus("events", MESSAGE, move |message, _| {
+                let handler = Arc::clone(&handler);
+                async move {
+                    handler.receive(&message.body, &delivery(&message)).await?;
+                    Ok("taken".to_owned())
+                }
+            })
+            .health(vec![reads("queryStore", ports.store, FAULTS_TABLE)]))
+    }
+}
