@@ -194,10 +194,12 @@ impl Pump {
         let function = self.function();
         let now = OffsetDateTime::now_utc();
         let body = payload::service_bus(&function.name, &function.binding, self.binary, message, now);
-        let trace = match message.header.properties.get("traceparent") {
-            Some(PropertyValue::String(text)) if crate::trace::is_valid(text) => Some(text.as_str()),
-            _ => None,
-        };
+        // Service Bus clients of Azure call the same thing Diagnostic-Id.
+        let trace =
+            ["traceparent", "Diagnostic-Id"].into_iter().find_map(|name| match message.header.properties.get(name) {
+                Some(PropertyValue::String(text)) => Some(text.as_str()).filter(|text| crate::trace::is_valid(text)),
+                _ => None,
+            });
         let call = self.site.invoke(function, body, trace);
         tokio::pin!(call);
         let begun = tokio::time::Instant::now();
