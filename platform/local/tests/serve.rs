@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::Request;
@@ -203,4 +204,36 @@ fn what_cannot_be_hosted_is_named() {
     assert!(errors.contains("no local system has run on /nowhere"), "{errors}");
     let (output_, errors) = output(Command::new(BINARY).args(["token", "--role", "root", "--state"]).arg(state));
     assert!(!output_.status.success() && errors.contains("the role must be one of operator, customer"), "{errors}");
+}
+
+/// Whether a process runs; one that has ended and nobody has reaped does not.
+fn runs(pid: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+#[test]
+fn workers_die_with_it() {
+    for signal in ["-TERM", "-KILL"] {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path();
+        write_system(state, planes_port());
+        let mut running = Running::started(&mut serve(state));
+        let workers: Vec<u64> = ["func-orders-command", "func-orders-query"]
+            .iter()
+            .map(|site| {
+                let log = std::fs::read_to_string(state.join(format!("logs/{site}.log"))).unwrap();
+                let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+                lines.filter_map(|line| line["process"].as_u64()).next().expect("the log names the process")
+            })
+            .collect();
+        assert!(workers.iter().all(|worker| runs(*worker)));
+        running.stop(signal);
+        let until = Instant::now() + Duration::from_secs(60);
+        while workers.iter().any(|worker| runs(*worker)) {
+            // After TERM they are gone at once; after KILL they notice the end of their pipe.
+            assert!(signal == "-KILL" && Instant::now() < until, "{signal} left {workers:?}");
+            std::thread::yield_now();
+        }
+    }
 }
