@@ -1,5 +1,6 @@
 //! The tests of the whole: the rules of the architecture, and the system as it runs.
 
 mod architecture;
+mod interleavings;
 mod orders;
 mod totals;
