@@ -123,6 +123,9 @@ fn each_crate_knows_only_whom_it_may() {
                 let allowed = ["skein-core", "skein-host", "skein-graphql", "skein-testing"];
                 forbid(&known, &|name| allowed.contains(&name), "the SDK knows no adapter, service or tool");
             }
+            ("platform/adapters/azure/app", _) => {
+                forbid(&known, &|name| ["skein", "skein-azure"].contains(&name), "the main of an app knows no service");
+            }
             (place, _) if place.starts_with("platform/adapters/") => {
                 forbid(&known, &|name| name == "skein-core", "an adapter knows skein-core only");
             }

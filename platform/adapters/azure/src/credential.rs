@@ -1,5 +1,6 @@
 //! Tokens: of the managed identity, and how they are attached.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -44,7 +45,7 @@ pub struct InsecureEndpoint(pub String);
 #[error("no token for {scope}")]
 pub struct NoToken {
     /// The scope that was asked for.
-    pub scope: &'static str,
+    pub scope: Cow<'static, str>,
     /// Whether the identity was refused; otherwise trying again later may help.
     pub denied: bool,
     #[source]
@@ -65,15 +66,15 @@ pub fn may_carry_token(url: &Url) -> bool {
 #[derive(Debug)]
 pub struct BearerPolicy {
     credential: Arc<dyn TokenCredential>,
-    scope: &'static str,
+    scope: Cow<'static, str>,
     current: RwLock<Option<AccessToken>>,
     renewal: Mutex<()>,
 }
 
 impl BearerPolicy {
     /// Attaches tokens of this credential for this scope.
-    pub fn new(credential: Arc<dyn TokenCredential>, scope: &'static str) -> Self {
-        BearerPolicy { credential, scope, current: RwLock::new(None), renewal: Mutex::new(()) }
+    pub fn new(credential: Arc<dyn TokenCredential>, scope: impl Into<Cow<'static, str>>) -> Self {
+        BearerPolicy { credential, scope: scope.into(), current: RwLock::new(None), renewal: Mutex::new(()) }
     }
 
     /// A token that lives long enough. One caller renews it; the others go on with the old one while it lives, and
@@ -96,7 +97,7 @@ impl BearerPolicy {
         if let Some(token) = self.living(RENEW) {
             return Ok(token);
         }
-        let renewed = self.credential.get_token(&[self.scope], None).await;
+        let renewed = self.credential.get_token(&[&*self.scope], None).await;
         let result = match renewed {
             Ok(token) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
@@ -104,7 +105,7 @@ impl BearerPolicy {
             }
             Err(source) => self.living(LAST).ok_or_else(|| {
                 let denied = status_in(&source).is_some_and(|status| (400..500).contains(&status) && status != 429);
-                NoToken { scope: self.scope, denied, source }
+                NoToken { scope: self.scope.clone(), denied, source }
             }),
         };
         drop(guard);

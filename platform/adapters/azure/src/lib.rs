@@ -7,6 +7,7 @@
 mod channel;
 pub mod clock;
 pub mod credential;
+pub mod outcomes;
 pub mod queue;
 pub mod shared_key;
 pub mod tables;

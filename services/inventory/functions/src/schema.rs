@@ -3,7 +3,7 @@
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use inventory_domain::stock::{AdjustStock, ReceiveStock, Stock, StockReply};
 use inventory_domain::views::{StockLevels, StockRow, TopSkus};
-use skein::Aggregate;
+use skein::core::Aggregate;
 use skein::graphql::{Answer, ApiError, Await, CommandStatus, OPERATOR, Page, access, command_status, submit, views};
 
 // Mutations -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,35 @@
-//! The orders service's function apps.
-// NOTE for E: schema.rs is complete (lead wrote it, on your skein-graphql). Yours: the apps (wiring) and the binaries.
+//! The orders service's two function apps.
 
 pub mod schema;
+
+use orders_domain::order::{BackorderOrder, CancelOrder, ConfirmOrder, Order, PlaceOrder};
+use orders_domain::reactions::ConfirmOrBackorder;
+use orders_domain::returns::{RecordReturn, Return};
+use orders_domain::views::{CustomerOrders, CustomerTotals, Orders};
+use schema::{Mutation, Query};
+use skein::graphql::{ApiBuilder, api};
+use skein::{CommandApp, CommandSettings, Ports, QueryApp, QueryPorts, QuerySettings, command_app, query_app};
+
+/// The service's GraphQL schema: both apps know all of it, each serves its side.
+pub fn schema() -> ApiBuilder<Query, Mutation> {
+    api(Query, Mutation)
+}
+
+/// The command app: what orders and returns decide on.
+pub fn commands(settings: CommandSettings, ports: Ports) -> CommandApp<Query, Mutation> {
+    command_app(settings, ports, schema()).commands(|handler| {
+        handler
+            .handle::<Order, PlaceOrder>()
+            .handle::<Order, ConfirmOrder>()
+            .handle::<Order, BackorderOrder>()
+            .handle::<Order, CancelOrder>()
+            .handle::<Return, RecordReturn>()
+    })
+}
+
+/// The query app: the views of orders, and what their events lead to.
+pub fn queries(settings: QuerySettings, ports: QueryPorts) -> QueryApp<Query, Mutation> {
+    query_app(settings, ports, schema()).events(|events| {
+        events.project::<Orders>().project::<CustomerOrders>().project::<CustomerTotals>().react::<ConfirmOrBackorder>()
+    })
+}

@@ -8,7 +8,7 @@ use orders_domain::order::{CancelOrder, CancelOrderReply, Order, PlaceOrder, Pla
 use orders_domain::returns::{RecordReturn, RecordReturnReply, Return};
 use orders_domain::views::{CustomerOrderRow, CustomerOrders, CustomerTotals, CustomerTotalsRow, OrderRow, Orders};
 use rust_decimal::Decimal;
-use skein::Aggregate;
+use skein::core::Aggregate;
 use skein::graphql::{
     Answer, ApiError, Await, CommandStatus, Connection, Page, access, command_status, principal, submit, views,
 };
