@@ -219,8 +219,8 @@ fn drain(stream: Option<impl Read + Send + 'static>) -> Arc<Mutex<String>> {
     text
 }
 
-/// The build folder: where this test runs from, or the workspace's.
+/// Cargo's target folder: a test binary stands in `{target}/{profile}/deps`.
 fn target() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3).unwrap_or(Path::new("."));
-    workspace.join("target")
+    let test = std::env::current_exe().unwrap_or_default();
+    test.ancestors().nth(3).unwrap_or(Path::new("target")).to_owned()
 }
