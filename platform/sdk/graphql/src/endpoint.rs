@@ -1,11 +1,11 @@
 //! GraphQL over HTTP: one kind of operation, limited, for one principal.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType, Selection};
-use async_graphql::{ObjectType, Request, Response, ServerError};
+use async_graphql::{ErrorExtensionValues, ObjectType, Positioned, Request, Response, ServerError};
 use skein_core::{Principal, Trace};
 
 use crate::error::finished;
@@ -14,7 +14,12 @@ use crate::guard::Api;
 /// How deep the fields of an operation may be nested.
 pub const MAX_DEPTH: usize = 10;
 /// How many fields an operation may ask for, with those of a list counted as often as `first` says.
-pub const MAX_COMPLEXITY: usize = 500;
+pub const MAX_COMPLEXITY: usize = 2_000;
+
+/// How many fields and fragments an operation may have when its fragments are written out, each list counted once.
+const MAX_SELECTIONS: usize = 2_000;
+/// How deep the brackets of a document may be nested.
+const MAX_NESTING: usize = 64;
 
 /// The limits of one operation. Reading the schema goes deep by nature, and touches no data.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +98,12 @@ enum Refused {
     Operation,
     #[error("this endpoint serves {0} only")]
     Kind(&'static str),
+    #[error("the document's brackets are nested deeper than {MAX_NESTING} times")]
+    Nesting,
+    #[error("the operation has more than {MAX_SELECTIONS} fields, its fragments written out")]
+    Selections,
+    #[error("the fragment {0:?} spreads itself")]
+    Cycle(String),
 }
 
 impl Refused {
@@ -102,6 +113,9 @@ impl Refused {
             Refused::Parse(_) => "GRAPHQL_PARSE_FAILED",
             Refused::Operation => "OPERATION_RESOLUTION_FAILURE",
             Refused::Kind(_) => "OPERATION_KIND_MISMATCH",
+            Refused::Nesting => "QUERY_TOO_DEEP",
+            Refused::Selections => "QUERY_TOO_COMPLEX",
+            Refused::Cycle(_) => "GRAPHQL_VALIDATION_FAILED",
         }
     }
 }
@@ -118,7 +132,7 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
         let trace_id = caller.trace.correlation_id.clone();
         let modern = accept.is_some_and(|accept| accept.contains("application/graphql-response+json"));
         let content_type = if modern { "application/graphql-response+json" } else { "application/json" };
-        let (status, response) = match self.accepted(body, caller) {
+        let (status, mut response) = match self.accepted(body, caller) {
             Ok(request) => {
                 let response = self.api.execute(request).await;
                 // Nothing was executed: the older media type says so in the body only.
@@ -127,13 +141,12 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
             }
             Err(refused) => {
                 let mut error = ServerError::new(refused.to_string(), None);
-                let mut extensions = async_graphql::ErrorExtensionValues::default();
+                let mut extensions = ErrorExtensionValues::default();
                 extensions.set("code", refused.code());
                 error.extensions = Some(extensions);
                 (400, Response::from_errors(vec![error]))
             }
         };
-        let mut response = response;
         response.errors = response.errors.into_iter().map(|error| finished(error, &trace_id)).collect();
         let outcome = response.errors.first().and_then(|error| {
             let code = error.extensions.as_ref()?.get("code")?.clone().into_json().ok()?;
@@ -147,9 +160,16 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
     /// The request, if it is well-formed and of the kind that is served here. The gateway has looked at the kind, too,
     /// with a parser of its own: only what both agree on is executed.
     fn accepted(&self, body: &[u8], caller: Caller) -> Result<Request, Refused> {
+        // Only an object is a request; the reader would also take a list of its members, or several requests.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Refused::Json("expected an object".to_owned()));
+        }
         let request: Request = serde_json::from_slice(body).map_err(|error| Refused::Json(error.to_string()))?;
+        if nesting(&request.query) > MAX_NESTING {
+            return Err(Refused::Nesting);
+        }
         let document = parse_query(&request.query).map_err(|error| Refused::Parse(error.to_string()))?;
-        let (kind, introspection) = operation(&document, request.operation_name.as_deref())?;
+        let Operation { kind, introspection } = operation(&document, request.operation_name.as_deref())?;
         match (self.serves, kind) {
             (Serves::Mutations, OperationType::Mutation) | (Serves::Queries, OperationType::Query) => {}
             (Serves::Mutations, _) => return Err(Refused::Kind("mutations")),
@@ -166,8 +186,15 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
     }
 }
 
-/// The kind of the operation that would be executed, and whether it only reads the schema.
-fn operation(document: &ExecutableDocument, name: Option<&str>) -> Result<(OperationType, bool), Refused> {
+/// What is known of an operation before it is validated.
+struct Operation {
+    kind: OperationType,
+    /// Whether it only reads the schema.
+    introspection: bool,
+}
+
+/// The operation that would be executed.
+fn operation(document: &ExecutableDocument, name: Option<&str>) -> Result<Operation, Refused> {
     let operation = match (&document.operations, name) {
         (DocumentOperations::Single(operation), None) => operation,
         (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name).ok_or(Refused::Operation)?,
@@ -176,27 +203,137 @@ fn operation(document: &ExecutableDocument, name: Option<&str>) -> Result<(Opera
         }
         _ => return Err(Refused::Operation),
     };
-    let mut seen = BTreeSet::new();
-    let introspection = reads_schema(document, &operation.node.selection_set.node.items, &mut seen);
-    Ok((operation.node.ty, introspection))
+    let mut fragments = BTreeMap::new();
+    for name in document.fragments.keys() {
+        Expanded::of_fragment(document, name, &mut fragments)?;
+    }
+    let selections = &operation.node.selection_set.node.items;
+    let expanded = Expanded::of(document, selections, &mut fragments)?;
+    if fragments.values().flatten().chain([&expanded]).any(|expanded| expanded.selections > MAX_SELECTIONS) {
+        return Err(Refused::Selections);
+    }
+    Ok(Operation { kind: operation.node.ty, introspection: expanded.introspection })
 }
 
-/// Whether all fields are of the schema itself. Fragments may be cyclic here: validation comes later.
-fn reads_schema<'a>(
-    document: &'a ExecutableDocument,
-    selections: &'a [async_graphql::Positioned<Selection>],
-    seen: &mut BTreeSet<&'a str>,
-) -> bool {
-    selections.iter().all(|selection| match &selection.node {
-        Selection::Field(field) => field.node.name.node.starts_with("__"),
-        Selection::InlineFragment(fragment) => reads_schema(document, &fragment.node.selection_set.node.items, seen),
-        Selection::FragmentSpread(spread) => {
-            let name = spread.node.fragment_name.node.as_str();
-            !seen.insert(name)
-                || document
-                    .fragments
-                    .get(name)
-                    .is_some_and(|fragment| reads_schema(document, &fragment.node.selection_set.node.items, seen))
+/// What a selection set becomes when its fragments are written out. Each fragment is looked at once: written out, a
+/// short document can be endless, and validation would walk through all of it.
+#[derive(Clone, Copy)]
+struct Expanded {
+    selections: usize,
+    /// Whether all fields are of the schema itself.
+    introspection: bool,
+}
+
+impl Expanded {
+    fn of<'a>(
+        document: &'a ExecutableDocument,
+        selections: &'a [Positioned<Selection>],
+        fragments: &mut BTreeMap<&'a str, Option<Expanded>>,
+    ) -> Result<Expanded, Refused> {
+        let mut all = Expanded { selections: 0, introspection: true };
+        for selection in selections {
+            let (inner, introspection) = match &selection.node {
+                Selection::Field(field) => {
+                    let inner = Expanded::of(document, &field.node.selection_set.node.items, fragments)?;
+                    (inner, field.node.name.node.starts_with("__"))
+                }
+                Selection::InlineFragment(fragment) => {
+                    let inner = Expanded::of(document, &fragment.node.selection_set.node.items, fragments)?;
+                    (inner, inner.introspection)
+                }
+                Selection::FragmentSpread(spread) => {
+                    let inner = Expanded::of_fragment(document, &spread.node.fragment_name.node, fragments)?;
+                    (inner, inner.introspection)
+                }
+            };
+            all.selections = all.selections.saturating_add(inner.selections).saturating_add(1);
+            all.introspection &= introspection;
         }
-    })
+        Ok(all)
+    }
+
+    /// A fragment that is being looked at is in the map without a value.
+    fn of_fragment<'a>(
+        document: &'a ExecutableDocument,
+        name: &'a str,
+        fragments: &mut BTreeMap<&'a str, Option<Expanded>>,
+    ) -> Result<Expanded, Refused> {
+        match fragments.get(name) {
+            Some(Some(known)) => return Ok(*known),
+            Some(None) => return Err(Refused::Cycle(name.to_owned())),
+            None => {}
+        }
+        // An unknown fragment is for validation to complain about.
+        let nothing = Expanded { selections: 0, introspection: false };
+        let Some(fragment) = document.fragments.get(name) else { return Ok(nothing) };
+        fragments.insert(name, None);
+        let expanded = Expanded::of(document, &fragment.node.selection_set.node.items, fragments)?;
+        fragments.insert(name, Some(expanded));
+        Ok(expanded)
+    }
+}
+
+/// How deep the brackets of a document are nested, strings and comments left out. The parser descends into each, on a
+/// stack that ends.
+fn nesting(source: &str) -> usize {
+    let (mut rest, mut open, mut deepest) = (source.as_bytes(), 0_usize, 0);
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        match byte {
+            b'{' | b'[' | b'(' => {
+                open += 1;
+                deepest = deepest.max(open);
+            }
+            b'}' | b']' | b')' => open = open.saturating_sub(1),
+            b'#' => {
+                let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(rest.len());
+                rest = &rest[end..];
+            }
+            b'"' if rest.starts_with(b"\"\"") => {
+                rest = &rest[2..];
+                while !rest.is_empty() && !rest.starts_with(b"\"\"\"") {
+                    rest = &rest[if rest.starts_with(b"\\\"\"\"") { 4 } else { 1 }..];
+                }
+                rest = rest.get(3..).unwrap_or_default();
+            }
+            b'"' => {
+                while let Some((&byte, tail)) = rest.split_first() {
+                    // A string ends with its line, so that nothing after it can hide.
+                    match byte {
+                        b'\\' => rest = tail.get(1..).unwrap_or_default(),
+                        b'"' | b'\n' | b'\r' => {
+                            rest = tail;
+                            break;
+                        }
+                        _ => rest = tail,
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_in_strings_and_comments_do_not_count() {
+        for (source, deepest) in [
+            ("{ a(x: [1, {b: 2}]) }", 4),
+            ("{ a } { b { c } }", 2),
+            (r#"{ a(s: "{{{[[") }"#, 2),
+            (r#"{ a(s: "\"{{{") { b } }"#, 2),
+            ("{ a(s: \"\"\"{{{ \\\"\"\" [[[ \"\"\") { b { c } } }", 3),
+            ("# {{{{\n{ a }", 1),
+            ("{ a(s: \"\") { b } }", 2),
+            ("{ a(s: \"open\n) { b { c } } }", 3),
+            ("}}}{", 1),
+            ("", 0),
+        ] {
+            assert_eq!(nesting(source), deepest, "{source}");
+        }
+    }
 }

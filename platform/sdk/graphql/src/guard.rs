@@ -218,9 +218,14 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> ApiBuilder<Q, M> {
 }
 
 /// A service's schema, in which every root field states who may use it.
-#[derive(Clone)]
 pub struct Api<Q: ObjectType + 'static, M: ObjectType + 'static> {
     schema: Schema<Q, M, EmptySubscription>,
+}
+
+impl<Q: ObjectType + 'static, M: ObjectType + 'static> Clone for Api<Q, M> {
+    fn clone(&self) -> Self {
+        Api { schema: self.schema.clone() }
+    }
 }
 
 impl<Q: ObjectType + 'static, M: ObjectType + 'static> Api<Q, M> {
