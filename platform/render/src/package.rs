@@ -64,8 +64,9 @@ fn host() -> Value {
                 "maxConcurrentCalls": 256,
                 "maxConcurrentSessions": 64,
                 "prefetchCount": 0,
-                // The default of a minute would serve a handful of aggregates a minute.
-                "sessionIdleTimeout": "00:00:01",
+                // An instance holds each session for as long as this after its last message: the default of a minute
+                // serves 64 aggregates a minute, a second 64 a second, this 640.
+                "sessionIdleTimeout": "00:00:00.1000000",
             },
         },
     })
