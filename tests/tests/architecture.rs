@@ -92,8 +92,6 @@ fn each_crate_knows_only_whom_it_may() {
             let wrong = names.iter().filter(|name| !allowed(name));
             found.extend(wrong.map(|name| format!("depends on {name}, but {rule}")));
         };
-        let of_a_service = |name: &str| members.iter().any(|other| other.name == name && other.is_of_a_service());
-        let of_another = |name: &str, own: &str| of_a_service(name) && !name.starts_with(&format!("{own}-"));
         match (member.place.as_str(), service) {
             (_, Some((_, "contract"))) => {
                 forbid(&known, &|name| name == "skein-core", "a contract knows skein-core only");
@@ -105,19 +103,23 @@ fn each_crate_knows_only_whom_it_may() {
                     "a domain knows skein-core and contracts only",
                 );
             }
-            (_, Some((own, part @ ("functions" | "infra")))) => {
-                forbid(
-                    &known,
-                    &|name| !of_another(name, own) || name.ends_with("-contract"),
-                    "a service knows another through its contract only",
-                );
-                if part == "infra" {
-                    forbid(
-                        &known,
-                        &|name| name == "skein-model" || name.ends_with("-contract") || name.ends_with("-domain"),
-                        "a descriptor is made of skein-model, contracts and the domain's types",
-                    );
-                }
+            (_, Some((own, "functions"))) => forbid(
+                &known,
+                &|name| {
+                    name == "skein"
+                        || name.starts_with("skein-azure")
+                        || name.ends_with("-contract")
+                        || name == format!("{own}-domain")
+                },
+                "a function app is made of the SDK, the adapter, its own domain and contracts",
+            ),
+            (_, Some((own, "infra"))) => forbid(
+                &known,
+                &|name| name == "skein-model" || name.ends_with("-contract") || name == format!("{own}-domain"),
+                "a descriptor is made of the model, its own domain's types and contracts",
+            ),
+            ("platform/adapters/azure/app", _) => {
+                forbid(&known, &|name| ["skein", "skein-azure"].contains(&name), "it joins the SDK and the adapter");
             }
             (place, _) if place == "platform/sdk" || place.starts_with("platform/sdk/") => {
                 let allowed = ["skein-core", "skein-host", "skein-graphql", "skein-testing"];
@@ -245,12 +247,6 @@ fn one_version_of_azurite_is_tested_and_installed() {
     };
     let installed = version("xtask/src/test.rs", "const AZURITE: &str = ");
     assert_eq!(installed, version("platform/sdk/testing/src/azurite.rs", "pub const VERSION: &str = "));
-}
-
-impl Member {
-    fn is_of_a_service(&self) -> bool {
-        self.place.starts_with("services/")
-    }
 }
 
 /// The Rust files below a crate's `src`, `tests`, `examples` and `benches`.
