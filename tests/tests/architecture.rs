@@ -118,9 +118,6 @@ fn each_crate_knows_only_whom_it_may() {
                 &|name| name == "skein-model" || name.ends_with("-contract") || name == format!("{own}-domain"),
                 "a descriptor is made of the model, its own domain's types and contracts",
             ),
-            ("platform/adapters/azure/app", _) => {
-                forbid(&known, &|name| ["skein", "skein-azure"].contains(&name), "it joins the SDK and the adapter");
-            }
             (place, _) if place == "platform/sdk" || place.starts_with("platform/sdk/") => {
                 let allowed = ["skein-core", "skein-host", "skein-graphql", "skein-testing"];
                 forbid(&known, &|name| allowed.contains(&name), "the SDK knows no adapter, service or tool");
