@@ -53,6 +53,11 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> QueryApp<Q, M> {
         self
     }
 
+    /// The categories of the events that the app reads: what its subscription has to deliver.
+    pub fn categories(&self) -> Vec<&'static str> {
+        self.handler.categories()
+    }
+
     /// The app.
     ///
     /// # Errors

@@ -10,8 +10,8 @@ use expect_test::expect;
 use serde_json::{Value, json};
 use skein_core::Fault;
 use skein_host::{App, Check, FunctionTrigger, HttpResponse};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use skein_testing::functions_host::{Answer, FunctionsHost};
+use tokio::net::TcpListener;
 
 /// What the process would have written to stdout.
 #[derive(Clone, Default)]
@@ -79,48 +79,23 @@ fn app() -> App {
         .health(vec![])
 }
 
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+async fn serve(app: App) -> Host {
+    LazyLock::force(&LINES);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(app.serve(listener));
+    Host(FunctionsHost::of(address))
 }
 
-impl Answer {
-    fn json(&self) -> Value {
-        assert!(self.head.contains("content-type: application/json"), "{}", self.head);
-        serde_json::from_str(&self.body).unwrap()
-    }
-}
-
-struct Host(std::net::SocketAddr);
+struct Host(FunctionsHost);
 
 impl Host {
-    async fn of(app: App) -> Host {
-        LazyLock::force(&LINES);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(app.serve(listener));
-        Host(address)
-    }
-
-    async fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.0).await.unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await.unwrap();
-        let text = String::from_utf8(bytes).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head: head.to_owned(), body: body.to_owned() }
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.0.send(method, path, headers, body).await.unwrap()
     }
 
     async fn invoke(&self, function: &str, invocation: &str, payload: &Value) -> Answer {
-        let headers = format!("X-Azure-Functions-InvocationId: {invocation}\r\ncontent-type: application/json\r\n");
-        self.send("POST", &format!("/{function}"), &headers, &payload.to_string()).await
+        self.0.invoke(function, invocation, payload).await.unwrap()
     }
 }
 
@@ -139,43 +114,43 @@ fn message(body: &str) -> Value {
 
 #[tokio::test]
 async fn the_ping_and_the_probes_answer() {
-    let host = Host::of(app()).await;
-    assert_eq!(host.send("GET", "/", "", "").await.status, 200);
-    let live = host.send("GET", "/api/health/live", "", "").await;
+    let host = serve(app()).await;
+    assert_eq!(host.send("GET", "/", &[], "").await.status, 200);
+    let live = host.send("GET", "/api/health/live", &[], "").await;
     assert_eq!((live.status, live.json()), (200, json!({"status": "live"})));
-    assert_eq!(host.send("GET", "/api/health/ready", "", "").await.status, 200);
+    assert_eq!(host.send("GET", "/api/health/ready", &[], "").await.status, 200);
 
     let failing = Check::new("queryStore", || async { Err("connection refused".to_owned()) });
-    let host = Host::of(App::new("a").health(vec![failing])).await;
-    let ready = host.send("GET", "/api/health/ready", "", "").await;
+    let host = serve(App::new("a").health(vec![failing])).await;
+    let ready = host.send("GET", "/api/health/ready", &[], "").await;
     assert_eq!(ready.status, 503);
     assert_eq!(ready.json(), json!({"status": "unready", "checks": {"queryStore": "connection refused"}}));
-    assert_eq!(host.send("GET", "/api/health/live", "", "").await.status, 200);
+    assert_eq!(host.send("GET", "/api/health/live", &[], "").await.status, 200);
 }
 
 #[tokio::test]
 async fn forwarded_requests_are_routed_and_relayed() {
-    let host = Host::of(app()).await;
-    let answer = host.send("POST", "/api/Echo/stock/a%20b=2F?x=1", "content-type: text/plain\r\n", "hello").await;
+    let host = serve(app()).await;
+    let answer = host.send("POST", "/api/Echo/stock/a%20b=2F?x=1", &[("content-type", "text/plain")], "hello").await;
     assert_eq!(answer.status, 201);
     assert_eq!(
         answer.json(),
         json!({"params": {"category": "stock", "id": "a b=2F"}, "query": "x=1", "body": "hello", "kind": "text/plain"})
     );
-    assert_eq!(host.send("GET", "/api/teapot", "", "").await.status, 418);
-    assert_eq!(host.send("GET", "/api/nothing", "", "").await.json()["error"]["code"], "NOT_FOUND");
-    let other = host.send("DELETE", "/api/teapot", "", "").await;
+    assert_eq!(host.send("GET", "/api/teapot", &[], "").await.status, 418);
+    assert_eq!(host.send("GET", "/api/nothing", &[], "").await.json()["error"]["code"], "NOT_FOUND");
+    let other = host.send("DELETE", "/api/teapot", &[], "").await;
     assert!(other.status == 405 && other.head.contains("allow: GET"), "{}", other.head);
-    let broken = host.send("GET", "/api/broken", "x-azure-functions-invocationid: f-1\r\n", "").await;
+    let broken = host.send("GET", "/api/broken", &[("x-azure-functions-invocationid", "f-1")], "").await;
     assert_eq!(broken.status, 500);
     assert!(!broken.body.contains("secret"), "{}", broken.body);
     assert_eq!(line("f-1")["panic"], "a secret");
-    assert_eq!(host.send("GET", "/api/teapot", "", "").await.status, 418, "the process lives on");
+    assert_eq!(host.send("GET", "/api/teapot", &[], "").await.status, 418, "the process lives on");
 }
 
 #[tokio::test]
 async fn invoked_http_functions_answer_in_outputs() {
-    let host = Host::of(app()).await;
+    let host = serve(app()).await;
     let payload = json!({
         "Data": {"req": {
             "Url": "http://localhost:7071/api/echo/stock/1?x=1",
@@ -204,7 +179,7 @@ async fn invoked_http_functions_answer_in_outputs() {
 
 #[tokio::test]
 async fn messages_are_answered_and_leave_one_line() {
-    let host = Host::of(app()).await;
+    let host = serve(app()).await;
     let answer = host.invoke("commands", "s-1", &message("{}")).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.json(), json!({"Outputs": {}, "Logs": ["m-1: 2 bytes"], "ReturnValue": null}));
@@ -235,7 +210,7 @@ async fn messages_are_answered_and_leave_one_line() {
 
 #[tokio::test]
 async fn a_batch_stands_or_falls_together() {
-    let host = Host::of(app()).await;
+    let host = serve(app()).await;
     let batch = |bodies: [&str; 2]| {
         json!({
             "Data": {"message": json!(bodies.map(|body| STANDARD.encode(body))).to_string()},
@@ -251,7 +226,7 @@ async fn a_batch_stands_or_falls_together() {
 
 #[tokio::test]
 async fn events_and_timers_are_answered() {
-    let host = Host::of(app()).await;
+    let host = serve(app()).await;
     let event =
         json!({"Data": {"anyName": serde_json::to_string("{\n \"id\": \"e\"\n}").unwrap()}, "Metadata": {"sys": {}}});
     assert_eq!(host.invoke("events", "e-1", &event).await.json()["Logs"], json!(["\"e\""]));
@@ -261,7 +236,7 @@ async fn events_and_timers_are_answered() {
 
 #[tokio::test]
 async fn malformed_input_has_its_status_and_never_an_empty_body() {
-    let host = Host::of(app()).await;
+    let host = serve(app()).await;
     for (function, body, status) in [
         ("commands", "", 400),
         ("commands", "null", 400),
@@ -272,11 +247,11 @@ async fn malformed_input_has_its_status_and_never_an_empty_body() {
         ("echo", r#"{"Data":{"req":{"Url":"::","Method":"GET"}}}"#, 400),
         ("nothing", "{}", 404),
     ] {
-        let answer = host.send("POST", &format!("/{function}"), "", body).await;
+        let answer = host.send("POST", &format!("/{function}"), &[], body).await;
         assert_eq!(answer.status, status, "{function} {body}");
         assert!(answer.json()["Logs"][0].as_str().is_some_and(|reason| !reason.is_empty()), "{function} {body}");
     }
-    assert_eq!(host.send("GET", "/commands", "", "").await.status, 405);
+    assert_eq!(host.send("GET", "/commands", &[], "").await.status, 405);
 }
 
 #[tokio::test]

@@ -4,4 +4,6 @@
 pub mod azurite;
 pub mod conformance;
 pub mod doubles;
+#[cfg(feature = "functions-host")]
+pub mod functions_host;
 pub mod scenario;

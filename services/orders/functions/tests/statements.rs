@@ -1,0 +1,40 @@
+//! What the apps say of themselves: their schema, and the functions that the descriptor deploys.
+
+use std::collections::BTreeMap;
+
+use expect_test::expect_file;
+use skein::host::{FunctionList, FunctionTrigger};
+use skein_model::{FunctionApp, Trigger};
+
+use crate::service::{command_settings, ports, query_ports, query_settings};
+
+#[test]
+fn the_schema_is_the_one_that_clients_were_told() {
+    let api = orders_functions::schema().finish().expect("every root field states who may use it");
+    expect_file!["../schema.graphql"].assert_eq(&api.sdl());
+}
+
+/// The functions that a descriptor deploys, as the binary would list them.
+fn deployed(app: &FunctionApp) -> FunctionList {
+    let functions = app.functions.iter().map(|function| {
+        let trigger = match &function.trigger {
+            Trigger::Http { methods, route, .. } => {
+                FunctionTrigger::Http { methods: methods.clone(), route: route.clone() }
+            }
+            Trigger::ServiceBus { .. } => FunctionTrigger::ServiceBus { binding: "message".to_owned() },
+        };
+        (function.name.clone(), trigger)
+    });
+    functions.collect::<BTreeMap<_, _>>()
+}
+
+#[test]
+fn the_descriptor_deploys_what_the_binaries_serve() {
+    let described = orders_infra::service();
+    let (ports, query_ports) = (ports(), query_ports());
+    let commands = orders_functions::commands(command_settings(), ports).build().expect("the app is built");
+    assert_eq!(commands.functions(), deployed(&described.command));
+    let queries = orders_functions::queries(query_settings(), query_ports);
+    assert_eq!(queries.categories(), described.handled_categories());
+    assert_eq!(queries.build().expect("the app is built").functions(), deployed(&described.query));
+}
