@@ -17,6 +17,8 @@ pub(crate) fn prepare(connection: &Connection, file: bool) -> rusqlite::Result<(
         while_busy(|| connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())))?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "cache_size", -16_000)?;
+        // Every write by another connection empties a reader's cache: mapped, the pages need not be copied again.
+        connection.pragma_update(None, "mmap_size", 1_i64 << 30)?;
     }
     while_busy(|| {
         connection
