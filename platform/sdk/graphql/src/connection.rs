@@ -93,6 +93,13 @@ impl Page {
     }
 }
 
+/// What a page costs of an operation's complexity: each of its nodes counts.
+/// `#[graphql(complexity = "page_cost(first, child_complexity)")]`
+pub fn page_cost(first: Option<i32>, child_complexity: usize) -> usize {
+    let nodes = first.map_or(DEFAULT_PAGE, |first| usize::try_from(first).unwrap_or(0).clamp(1, MAX_PAGE));
+    nodes.saturating_mul(child_complexity)
+}
+
 impl<N: OutputType> Connection<N> {
     /// The page that a view's listing holds.
     pub fn of<R>(listing: Listing<R>, node: impl Fn(R) -> N) -> Self {

@@ -13,8 +13,9 @@ use crate::guard::Api;
 
 /// How deep the fields of an operation may be nested.
 pub const MAX_DEPTH: usize = 10;
-/// How many fields an operation may ask for, with those of a list counted as often as `first` says.
-pub const MAX_COMPLEXITY: usize = 2_000;
+/// How many fields an operation may ask for, those of a page counted for each of its nodes: five full pages of ten
+/// fields.
+pub const MAX_COMPLEXITY: usize = 5_000;
 
 /// How many fields and fragments an operation may have when its fragments are written out, each list counted once.
 const MAX_SELECTIONS: usize = 2_000;
@@ -35,7 +36,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    const INTROSPECTION: Limits = Limits { depth: 20, complexity: 2_000 };
+    const INTROSPECTION: Limits = Limits { depth: 20, complexity: 5_000 };
 }
 
 /// Until when the mutations of one request may wait for outcomes, together.

@@ -39,7 +39,7 @@ mod guard;
 mod status;
 
 pub use command::{Answer, Await, CommandOutcome, Refusal, Status, submit};
-pub use connection::{Connection, DEFAULT_PAGE, Edge, MAX_PAGE, Page, PageInfo};
+pub use connection::{Connection, DEFAULT_PAGE, Edge, MAX_PAGE, Page, PageInfo, page_cost};
 pub use endpoint::{Caller, Endpoint, HttpAnswer, MAX_COMPLEXITY, MAX_DEPTH, Serves};
 pub use error::ApiError;
 pub use guard::{Api, ApiBuilder, UnstatedAccess, access, api};

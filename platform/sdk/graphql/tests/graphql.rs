@@ -21,7 +21,7 @@ use skein_core::{
 };
 use skein_graphql::{
     Answer, Api, ApiError, Await, Caller, CommandStatus, Connection, Endpoint, HttpAnswer, OutcomeReader, Page, Serves,
-    access, api, command_status, submit,
+    access, api, command_status, page_cost, submit,
 };
 use time::OffsetDateTime;
 
@@ -157,7 +157,7 @@ impl Query {
 
     #[graphql(
         directive = access::apply(["customer"]),
-        complexity = "usize::try_from(first.unwrap_or(20)).unwrap_or(0) * child_complexity"
+        complexity = "page_cost(first, child_complexity)"
     )]
     async fn notes(&self, first: Option<i32>, after: Option<String>) -> Result<Connection<Note>, ApiError> {
         let page = Page::of(first, after.as_deref())?;
@@ -562,7 +562,12 @@ async fn pages_follow_each_other_and_stay_small() {
     assert_eq!(page("").await["data"]["notes"]["edges"].as_array().unwrap().len(), 20);
     assert!(error(&page("(first: 0)").await).starts_with("BAD_USER_INPUT first is 0"));
     assert!(error(&page(r#"(after: "0005")"#).await).starts_with("BAD_USER_INPUT after is no cursor"));
-    assert!(error(&page("(first: 2000)").await).starts_with("QUERY_TOO_COMPLEX"));
+    assert_eq!(page("(first: 2000)").await["data"]["notes"]["edges"].as_array().unwrap().len(), 100);
+    let pages: String =
+        (0..9).map(|n| format!("p{n}: notes(first: 100) {{ edges {{ cursor node {{ number }} }} }} ")).collect();
+    assert!(desk.ask("ann", &format!("{{ {pages} }}")).await["errors"].is_null());
+    let pages = pages.replace("number }", "number number2: number number3: number }");
+    assert!(error(&desk.ask("ann", &format!("{{ {pages} }}")).await).starts_with("QUERY_TOO_COMPLEX"));
 }
 
 // The endpoint ----------------------------------------------------------------------------------------------------

@@ -4,7 +4,9 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use inventory_domain::stock::{AdjustStock, ReceiveStock, Stock, StockReply};
 use inventory_domain::views::{StockLevels, StockRow, TopSkus};
 use skein::core::Aggregate;
-use skein::graphql::{Answer, ApiError, Await, CommandStatus, OPERATOR, Page, access, command_status, submit, views};
+use skein::graphql::{
+    Answer, ApiError, Await, CommandStatus, OPERATOR, Page, access, command_status, page_cost, submit, views,
+};
 
 // Mutations -------------------------------------------------------------------------------------------------------
 
@@ -74,7 +76,7 @@ impl Query {
     }
 
     /// The SKUs with most units sold, best first. Brought up to date at most once a second. At most 100.
-    #[graphql(directive = access::apply([OPERATOR]))]
+    #[graphql(directive = access::apply([OPERATOR]), complexity = "page_cost(first, child_complexity)")]
     async fn top_skus(&self, cx: &Context<'_>, first: Option<i32>) -> Result<Vec<TopSku>, ApiError> {
         let best = views(cx)?.top::<TopSkus>(Page::of(first, None)?.first).await?;
         Ok(best.into_iter().map(|(sku, sold)| TopSku { sku, sold }).collect())

@@ -10,7 +10,8 @@ use orders_domain::views::{CustomerOrderRow, CustomerOrders, CustomerTotals, Cus
 use rust_decimal::Decimal;
 use skein::core::Aggregate;
 use skein::graphql::{
-    Answer, ApiError, Await, CommandStatus, Connection, Page, access, command_status, principal, submit, views,
+    Answer, ApiError, Await, CommandStatus, Connection, Page, access, command_status, page_cost, principal, submit,
+    views,
 };
 use time::OffsetDateTime;
 
@@ -214,7 +215,7 @@ impl Query {
     }
 
     /// A customer's orders, newest first. At most 100 a page.
-    #[graphql(directive = access::apply([CUSTOMER, OPERATOR]))]
+    #[graphql(directive = access::apply([CUSTOMER, OPERATOR]), complexity = "page_cost(first, child_complexity)")]
     async fn customer_orders(
         &self,
         cx: &Context<'_>,

@@ -2,5 +2,6 @@
 
 mod access;
 mod flow;
+mod process;
 mod service;
 mod statements;
