@@ -146,6 +146,10 @@ impl Submitter {
                 // Should both be queued, the second is recognised as a duplicate.
                 Registration::Known => {
                     if let Some(outcome) = self.store.outcome(&aggregate, &id).await? {
+                        // The id may have reached the queue without us, with another command.
+                        if outcome.fingerprint != fingerprint {
+                            return Err(reused());
+                        }
                         return Ok(done(settled::<A::Reply>(&id, outcome)?));
                     }
                 }

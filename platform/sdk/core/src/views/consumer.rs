@@ -57,19 +57,21 @@ struct Due {
 }
 
 impl Due {
-    async fn after(
+    /// The parked event of the source with this sequence.
+    async fn read(
         store: &dyn TableStore,
         table: &str,
         partition: &str,
-        source: &Source,
+        source: &AggregateId,
+        sequence: u64,
     ) -> Result<Option<Self>, Fault> {
-        let Some((text, remove)) = Cursor::parked_next(store, table, partition, source).await? else {
+        let Some((text, remove)) = Cursor::parked(store, table, partition, &source.key(), sequence).await? else {
             return Ok(None);
         };
         let event =
             CloudEvent::from_json(text.as_bytes()).map_err(|error| Fault::permanent("MALFORMED_EVENT", error))?;
         let sequence = event.sequence().unwrap_or_default();
-        let source = Source { aggregate: source.aggregate.clone(), epoch: event.epoch, sequence, time: event.time };
+        let source = Source { aggregate: source.clone(), epoch: event.epoch, sequence, time: event.time };
         Ok(Some(Due { event, source, remove }))
     }
 }
@@ -130,17 +132,24 @@ async fn take<T: Apply>(
     let mut conflict = 0;
     loop {
         let cursor = Cursor::read(store, T::TABLE, partition.clone(), &key).await?;
-        let step = match cursor.arrival(&source) {
-            Arrival::Seen => Ok(()),
+        let arrival = cursor.arrival(&source);
+        // Seen too: whoever applied it may have died, or given up, while it drained what is parked. How far it came
+        // the cursor tells, not the event that is delivered again.
+        let reached = if arrival == Arrival::Seen { cursor.position.sequence } else { source.sequence };
+        let step = match arrival {
+            Arrival::Seen => match remove.clone() {
+                // Somebody else applied it, or it is left from an epoch that is over.
+                Some(stale) => store.transact(T::TABLE, &partition, &[stale]).await.map(drop).map_err(Step::from),
+                None => Ok(()),
+            },
             Arrival::Early => match cursor.park(store, &source, body).await {
                 Ok(()) => return Ok(()),
                 Err(error) => Err(Step::from(error)),
             },
-            Arrival::Next => consumer.apply(&cursor, &event, &source, remove.take()).await,
+            Arrival::Next => consumer.apply(&cursor, &event, &source, remove.clone()).await,
         };
         match step {
-            // Seen too: whoever applied it may have died before it drained what is parked.
-            Ok(()) => match Due::after(store, T::TABLE, &partition, &source).await? {
+            Ok(()) => match Due::read(store, T::TABLE, &partition, &source.aggregate, reached + 1).await? {
                 Some(due) => {
                     (event, source, remove) = (due.event, due.source, Some(due.remove));
                     conflict = 0;
@@ -152,8 +161,11 @@ async fn take<T: Apply>(
             Err(Step::Again) => {
                 conflict += 1;
                 give_way(clock, conflict).await;
-                // What was parked may be gone by now: the cursor then says seen.
-                remove = None;
+                if remove.is_some() {
+                    // What was parked may be gone by now, or parked again under another tag.
+                    let due = Due::read(store, T::TABLE, &partition, &source.aggregate, source.sequence).await?;
+                    remove = due.map(|due| due.remove);
+                }
             }
         }
     }

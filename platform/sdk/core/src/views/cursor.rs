@@ -47,6 +47,10 @@ pub(super) enum Arrival {
     Early,
 }
 
+fn parked_key(source: &str, sequence: u64) -> String {
+    format!("P~{source}~{}", CloudEvent::format_sequence(sequence))
+}
+
 /// A cursor as it was read.
 pub(super) struct Cursor {
     pub table: &'static str,
@@ -102,27 +106,24 @@ impl Cursor {
         }
     }
 
-    fn parked_key(&self, sequence: u64) -> String {
-        format!("P~{}~{}", self.source, CloudEvent::format_sequence(sequence))
-    }
-
     /// Parks an early event. The cursor is written too, in the same transaction and under its tag: whoever moves it
     /// meanwhile would otherwise not see what is parked.
     pub(super) async fn park(&self, store: &dyn TableStore, source: &Source, body: &[u8]) -> Result<(), TransactError> {
-        let mut row = Row::new(self.parked_key(source.sequence));
+        let mut row = Row::new(parked_key(&self.source, source.sequence));
         put_text(&mut row, "Event", &String::from_utf8_lossy(body));
         let operations = [Operation::Put(row), self.write(self.position)];
         store.transact(self.table, &self.partition, &operations).await.map(drop)
     }
 
-    /// The parked event that follows the position, with the write that removes it.
-    pub(super) async fn parked_next(
+    /// The parked event with the sequence, with the write that removes it.
+    pub(super) async fn parked(
         store: &dyn TableStore,
         table: &str,
         partition: &str,
-        source: &Source,
+        source: &str,
+        sequence: u64,
     ) -> Result<Option<(String, Operation)>, Fault> {
-        let key = format!("P~{}~{}", source.aggregate.key(), CloudEvent::format_sequence(source.sequence + 1));
+        let key = parked_key(source, sequence);
         let Some(row) = store.get(table, partition, &key).await? else { return Ok(None) };
         let text = get_text(&row, "Event").ok_or_else(|| corrupt(partition, &key, "Event is missing"))?;
         Ok(Some((text, Operation::Delete(key, Some(row.etag)))))

@@ -49,8 +49,8 @@ macro_rules! engine_cases {
             the_next_command_publishes_what_was_left, commands_are_sent_before_settling, a_long_history_loads_from_its_snapshot,
             a_new_snapshot_schema_folds_again, an_oversized_commit_is_refused_before_any_write, an_unknown_event_is_refused_before_any_write,
             a_foreign_row_is_corruption, keys_that_differ_in_case_stay_two_aggregates, a_fault_leaves_a_row_and_waits, a_panic_is_a_fault,
-            history_is_read_forwards, a_client_key_is_one_command, a_submitter_waits_for_the_outcome,
-            views_equal_the_fold_in_any_order, reactions_happen_once_and_in_order, a_top_list_shows_every_change
+            history_is_read_forwards, a_client_key_is_one_command, an_id_that_another_command_took_is_refused,
+            a_submitter_waits_for_the_outcome, views_equal_the_fold_in_any_order, a_drain_that_broke_off_goes_on, reactions_happen_once_and_in_order, a_top_list_shows_every_change
         }
     };
 }
@@ -783,6 +783,18 @@ pub async fn a_client_key_is_one_command(store: Arc<dyn TableStore>) {
     assert_ne!(submitter.submit::<Purse, _>(other).await.expect("queued").command_id, first.command_id);
 }
 
+/// An id may reach the queue past the submitter, with another command: its outcome is not the client's.
+pub async fn an_id_that_another_command_took_is_refused(store: Arc<dyn TableStore>) {
+    let worker = Worker::new(&store);
+    let (ports, queue, _, _) = Worker::ports(&worker.store);
+    let submitter = Submitter::new("bank", ports);
+    let queued = submitter.submit::<Purse, _>(submission("taken", "t1", 5, None)).await.expect("queued");
+    assert_eq!(queue.take().len(), 1);
+    worker.decide("taken", queued.command_id.as_str(), &Open { owner: "eve".into() }).await;
+    let error = submitter.submit::<Purse, _>(submission("taken", "t1", 5, None)).await.expect_err("taken");
+    assert!(matches!(error, SubmitError::CommandIdReused(_)), "{error}");
+}
+
 /// Whoever waits learns the reply, the rejection, or that it takes longer.
 pub async fn a_submitter_waits_for_the_outcome(store: Arc<dyn TableStore>) {
     let worker = Worker::new(&store);
@@ -1025,6 +1037,22 @@ pub async fn views_equal_the_fold_in_any_order(store: Arc<dyn TableStore>) {
             }
         }
         assert_eq!(names.len(), expected.len() + 1);
+    }
+}
+
+/// What is parked behind an event is drained to its end, even if the drain broke off in the middle: those messages are
+/// settled, and only the event before them comes again.
+pub async fn a_drain_that_broke_off_goes_on(store: Arc<dyn TableStore>) {
+    for (purse, broken) in [("drain-first", 1), ("drain-second", 2), ("drain-third", 3)] {
+        let reading = Reading::new(&store, ViewsHandler::project::<Purses>);
+        for sequence in [4, 3, 2] {
+            reading.receive(&balance(purse, "ann", sequence, i64::try_from(sequence).expect("small"))).await;
+        }
+        reading.store.accidents((0..broken).map(|_| Accident::None).chain([Accident::Unavailable]));
+        reading.receive(&balance(purse, "ann", 1, 1)).await;
+        let reader = ViewReader::new(store.clone());
+        let row = reader.get::<Purses>(purse, "purse").await.expect("reads").expect("is there");
+        assert_eq!(row, PurseRow { coins: 4, events: 4 }, "{purse}");
     }
 }
 
