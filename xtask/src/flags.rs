@@ -35,6 +35,10 @@ cargo xtask test [ARGS]        run all tests; ARGS go to `cargo test`
                                  where Azurite comes from [auto: a container where a Docker engine answers, else npm]
     SKEIN_SHARED=DIR             where the real file of orders is, data/online-retail.csv [../shared]
 
+cargo xtask sim                every accident at every step of short scripts, then random schedules
+    --schedules N                how many random ones [10000]
+    --seed S                     where their seeds begin; without --schedules, replay this one with its trace
+
 cargo xtask help               this text
 
 Text for people goes to stderr, results go to stdout. Exit status: 0 done, 1 failed, 2 the command line is wrong.";
@@ -50,11 +54,20 @@ pub enum Task {
     Token(Token),
     /// Load a file.
     Load(Load),
+    /// Run the simulator.
+    Sim(Sim),
     /// Run the tests.
     Test {
         /// What `cargo test` is to get.
         args: Vec<OsString>,
     },
+}
+
+/// `cargo xtask sim`.
+#[derive(Debug, PartialEq)]
+pub struct Sim {
+    /// What goes to the simulator as it is.
+    pub options: Vec<OsString>,
 }
 
 /// `cargo xtask up`.
@@ -124,6 +137,10 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
                 let name = OsString::from(format!("--{name}"));
                 flags.options.extend([name, args.value()?]);
             }
+            Long(name @ ("schedules" | "seed")) if command == "sim" => {
+                let name = OsString::from(format!("--{name}"));
+                flags.options.extend([name, args.value()?]);
+            }
             Value(file) if command == "load" && flags.file.is_none() => flags.file = Some(file.into()),
             _ => return Err(arg.unexpected().into()),
         }
@@ -139,6 +156,7 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
             azurite: flags.azurite,
             release,
         })),
+        "sim" => Ok(Task::Sim(Sim { options: flags.options })),
         "token" => {
             let role = flags.role.context("token needs --role operator|customer")?;
             if !["operator", "customer"].contains(&role.as_str()) {
@@ -194,6 +212,8 @@ mod tests {
             parsed("test -p x -- --nocapture"),
             Ok(Task::Test { args: ["-p", "x", "--", "--nocapture"].map(OsString::from).to_vec() })
         );
+        let sim = Sim { options: ["--schedules", "9"].map(OsString::from).to_vec() };
+        assert_eq!(parsed("sim --schedules=9"), Ok(Task::Sim(sim)));
         assert_eq!(parsed(""), Ok(Task::Help));
     }
 

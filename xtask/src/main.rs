@@ -3,6 +3,7 @@
 mod build;
 mod flags;
 mod load;
+mod sim;
 mod state;
 mod test;
 mod token;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Task::Up(up) => up::run(&up),
         Task::Token(token) => token::run(&token),
         Task::Load(load) => load::run(&load),
+        Task::Sim(sim) => sim::run(&sim),
         Task::Test { args } => test::run(&args),
     };
     done.unwrap_or_else(|error| {

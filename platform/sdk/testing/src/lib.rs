@@ -1,4 +1,4 @@
-//! Given/when/then and conformance suites of the ports.
+//! Given/when/then, conformance suites of the ports, and the simulator.
 
 #[cfg(feature = "azurite")]
 pub mod azurite;
@@ -7,3 +7,4 @@ pub mod doubles;
 #[cfg(feature = "functions-host")]
 pub mod functions_host;
 pub mod scenario;
+pub mod simulator;

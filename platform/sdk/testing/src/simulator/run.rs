@@ -1,0 +1,437 @@
+//! Runs a plan: processes begin, are polled one at a time, die and begin again, until nothing is left to do.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use skein_core::handler::{CommandHandler, Delivery, Ports};
+use skein_core::ports::{CommandQueue, EventBus, Message, TableStore};
+use skein_core::submit::{Settled, Submission, SubmitError, Submitted, Submitter};
+use skein_core::views::ViewsHandler;
+use skein_core::{AggregateId, Command, CommandId, Envelope, Handle, Principal, Trace, encode_key};
+
+use super::domain::{
+    Deposit, FollowPurses, Label, Look, Note, OldPurse, OldPurses, Open, Owners, Pay, Purse, Purses, Receive, Rich,
+    SERVICE, Start, Transfer, Withdraw,
+};
+use super::history;
+use super::plan::{Ask, Client, Era, Plan, Poison};
+use super::ports::{ModelBroker, ModelClock, ModelStore, Ready, TaskWaker, Wire};
+use super::sabotage::{Sabotage, Sabotaged};
+use super::world::{Answer, Channel, Effect, Request, Said, Told, World};
+use super::{Report, checks};
+
+/// How long old code stays beside the new one.
+const ROLLOUT: Duration = Duration::from_secs(120);
+/// How often a client asks again after an error.
+const PATIENCE: usize = 300;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Wire>> = const { RefCell::new(None) };
+}
+
+/// The wire of the run that this thread is in: for a runtime that others ask for timers.
+pub fn current() -> Option<Wire> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+/// Makes the table store that the processes of a run use.
+pub type StoreOf<'a> = &'a dyn Fn(&Wire) -> Arc<dyn TableStore>;
+
+/// The model itself, without an adapter.
+pub fn model_store(wire: &Wire) -> Arc<dyn TableStore> {
+    Arc::new(ModelStore(wire.clone()))
+}
+
+/// Runs the plan to its end and checks everything.
+pub fn run(plan: &Plan, store: StoreOf<'_>) -> Report {
+    let past = history::of(plan.history);
+    let mut world = World::new(plan.seed, plan.schedule.clone(), plan.sessions, plan.traced, past.tables.clone());
+    past.tell(&mut world.journal);
+    let wire = Wire::new(world);
+    CURRENT.set(Some(wire.clone()));
+    let mut run = Run::new(plan, &wire, store);
+    run.go();
+    // The tasks hold the wire: they go before it does.
+    drop(run);
+    CURRENT.set(None);
+    report(plan, &wire)
+}
+
+fn report(plan: &Plan, wire: &Wire) -> Report {
+    let mut world = wire.world();
+    checks::all(plan, &mut world);
+    Report {
+        seed: plan.seed,
+        steps: world.steps,
+        digest: world.digest(),
+        violations: std::mem::take(&mut world.journal.violations),
+        struck: std::mem::take(&mut world.struck),
+        possible: std::mem::take(&mut world.possible),
+        trace: std::mem::take(&mut world.trace),
+    }
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+struct Process {
+    role: Role,
+    alive: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Client(usize),
+    Worker(Era),
+    Viewer(Era),
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    wire: Wire,
+    store: Arc<dyn TableStore>,
+    queue: Arc<dyn CommandQueue>,
+    bus: Arc<dyn EventBus>,
+    ready: Arc<Ready>,
+    processes: Vec<Process>,
+    tasks: Vec<Option<(usize, Task, Waker)>>,
+}
+
+impl<'a> Run<'a> {
+    fn new(plan: &'a Plan, wire: &Wire, store: StoreOf<'_>) -> Self {
+        let broker = Arc::new(ModelBroker(wire.clone()));
+        let (mut store, mut queue, mut bus): (_, Arc<dyn CommandQueue>, Arc<dyn EventBus>) =
+            (store(wire), broker.clone(), broker);
+        if let Some(sabotage) = plan.sabotage {
+            let sabotaged = Arc::new(Sabotaged::new(sabotage, store, queue, bus, wire.clone()));
+            (store, queue, bus) = (sabotaged.clone(), sabotaged.clone(), sabotaged);
+        }
+        let roles = (0..plan.clients.len())
+            .map(Role::Client)
+            .chain(plan.workers.iter().copied().map(Role::Worker))
+            .chain(plan.viewers.iter().copied().map(Role::Viewer));
+        let processes: Vec<Process> = roles.map(|role| Process { role, alive: false }).collect();
+        Run {
+            plan,
+            wire: wire.clone(),
+            store,
+            queue,
+            bus,
+            ready: Arc::new(Ready::default()),
+            processes,
+            tasks: Vec::new(),
+        }
+    }
+
+    fn go(&mut self) {
+        {
+            let mut world = self.wire.world();
+            world.clients = self.plan.clients.len();
+            world.workers = self.plan.workers.len();
+            for (n, process) in self.processes.iter().enumerate() {
+                let (name, start) = match process.role {
+                    Role::Client(client) => (format!("client {n}"), self.plan.clients[client].start),
+                    Role::Worker(_) => (format!("worker {n}"), 0),
+                    Role::Viewer(_) => (format!("viewer {n}"), 0),
+                };
+                world.names.push(name);
+                world.at(Duration::from_millis(start), n);
+                if matches!(process.role, Role::Worker(Era::Old) | Role::Viewer(Era::Old)) {
+                    world.upgrade_at(ROLLOUT, n);
+                }
+            }
+            for (n, poison) in self.plan.poison.iter().enumerate() {
+                put_poison(&mut world, n, poison, &self.plan.clients);
+            }
+        }
+        loop {
+            self.poll_all();
+            let effect = self.wire.world().step();
+            match effect {
+                Effect::Went => {}
+                Effect::Rest => break,
+                Effect::Begin(process) => self.begin(process),
+                Effect::Died(process) => self.end(process, true),
+                Effect::Upgrade(process) => {
+                    let role = &mut self.processes[process].role;
+                    *role = match *role {
+                        Role::Worker(_) => Role::Worker(Era::New),
+                        Role::Viewer(_) => Role::Viewer(Era::New),
+                        client @ Role::Client(_) => client,
+                    };
+                    // Dead already, it begins as the new one.
+                    if self.processes[process].alive {
+                        self.end(process, true);
+                    }
+                }
+            }
+        }
+        self.tasks.clear();
+    }
+
+    fn poll_all(&mut self) {
+        while let Some(n) = self.ready.pop() {
+            let Some(Some((process, task, waker))) = self.tasks.get_mut(n) else { continue };
+            self.wire.world().current = (*process, n);
+            let waker = waker.clone();
+            if task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+                self.tasks[n] = None;
+            }
+        }
+    }
+
+    fn spawn(&mut self, process: usize, task: impl Future<Output = ()> + Send + 'static) {
+        let n = self.tasks.len();
+        let waker = Waker::from(Arc::new(TaskWaker { ready: self.ready.clone(), task: n }));
+        self.tasks.push(Some((process, Box::pin(task), waker)));
+        self.ready.push(n);
+    }
+
+    fn end(&mut self, process: usize, again: bool) {
+        self.processes[process].alive = false;
+        for task in &mut self.tasks {
+            if task.as_ref().is_some_and(|(of, ..)| *of == process) {
+                *task = None;
+            }
+        }
+        self.wire.world().forget(process, again);
+    }
+
+    fn ports(&self) -> Ports {
+        Ports {
+            shards: vec![self.store.clone()],
+            queue: self.queue.clone(),
+            bus: self.bus.clone(),
+            clock: Arc::new(ModelClock(self.wire.clone())),
+        }
+    }
+
+    fn begin(&mut self, process: usize) {
+        self.processes[process].alive = true;
+        let wire = self.wire.clone();
+        match self.processes[process].role {
+            Role::Client(n) => {
+                let client = self.plan.clients[n].clone();
+                let submitter = Submitter::new(SERVICE, self.ports());
+                self.spawn(process, ask(wire, submitter, n, client));
+            }
+            Role::Worker(era) => {
+                let handler = Arc::new(handler(era, self.ports()));
+                for _ in 0..self.plan.lanes {
+                    self.spawn(process, work(wire.clone(), handler.clone(), self.plan.sabotage));
+                }
+            }
+            Role::Viewer(era) => {
+                let clock = Arc::new(ModelClock(wire.clone()));
+                let handler =
+                    Arc::new(views(era, ViewsHandler::new(SERVICE, self.store.clone(), self.queue.clone(), clock)));
+                for _ in 0..self.plan.viewer_lanes {
+                    self.spawn(process, view(wire.clone(), handler.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// The command handler of a version of the code.
+pub(super) fn handler(era: Era, ports: Ports) -> CommandHandler {
+    let handler = CommandHandler::new(SERVICE, ports).handle::<Transfer, Start>().handle::<Transfer, Note>();
+    match era {
+        Era::New => handler
+            .handle::<Purse, Open>()
+            .handle::<Purse, Deposit>()
+            .handle::<Purse, Withdraw>()
+            .handle::<Purse, Look>()
+            .handle::<Purse, Label>()
+            .handle::<Purse, Pay>()
+            .handle::<Purse, Receive>(),
+        Era::Old => handler
+            .handle::<OldPurse, Open>()
+            .handle::<OldPurse, Deposit>()
+            .handle::<OldPurse, Withdraw>()
+            .handle::<OldPurse, Look>()
+            .handle::<OldPurse, Pay>()
+            .handle::<OldPurse, Receive>(),
+    }
+}
+
+/// The views of a version of the code.
+pub(super) fn views(era: Era, handler: ViewsHandler) -> ViewsHandler {
+    let handler = match era {
+        Era::New => handler.project::<Purses>(),
+        Era::Old => handler.project::<OldPurses>(),
+    };
+    handler.project::<Owners>().top_list::<Rich>().react::<FollowPurses>()
+}
+
+/// A lane of a command worker, as the functions host drives it.
+async fn work(wire: Wire, handler: Arc<CommandHandler>, sabotage: Option<Sabotage>) {
+    loop {
+        let Answer::Message(message) = wire.call(Request::Next(Channel::Commands)).await else { continue };
+        let delivery = Delivery { message_id: message.id, count: message.count, traceparent: message.traceparent };
+        let result = handler.receive(&message.body, &delivery).await;
+        wire.world().remark(&format!("{}: {result:?}", delivery.message_id));
+        wire.call(match result {
+            Err(_) if sabotage == Some(Sabotage::KeepsFailures) => continue,
+            Err(_) if sabotage == Some(Sabotage::SwallowsPoison) => Request::Complete(Channel::Commands, message.lock),
+            Ok(_) => Request::Complete(Channel::Commands, message.lock),
+            Err(_) => Request::Abandon(Channel::Commands, message.lock),
+        })
+        .await;
+    }
+}
+
+/// A lane of the events queue.
+async fn view(wire: Wire, handler: Arc<ViewsHandler>) {
+    loop {
+        let Answer::Message(message) = wire.call(Request::Next(Channel::Events)).await else { continue };
+        let delivery = Delivery { message_id: message.id, count: message.count, traceparent: message.traceparent };
+        let result = handler.receive(&message.body, &delivery).await;
+        if let Err(fault) = &result {
+            wire.world().remark(&format!("{}: {fault}", delivery.message_id));
+        }
+        wire.call(match result {
+            Ok(()) => Request::Complete(Channel::Events, message.lock),
+            Err(_) => Request::Abandon(Channel::Events, message.lock),
+        })
+        .await;
+    }
+}
+
+pub(super) fn trace(of: &str) -> Trace {
+    Trace { correlation_id: format!("correlation of {of}"), causation_id: None, traceparent: None }
+}
+
+pub(super) fn principal() -> Principal {
+    Principal::new("ann", ["customer"])
+}
+
+/// A client: asks until it has an answer.
+async fn ask(wire: Wire, submitter: Submitter, n: usize, client: Client) {
+    let mut left = if client.again { 2 } else { 1 };
+    for _ in 0..PATIENCE {
+        let told = match &client.ask {
+            Ask::Open(purse, coins) => {
+                let owner = if purse == "p1" { "bob" } else { "ann" };
+                submit::<Purse, _>(&submitter, purse, &client, Open { owner: owner.to_owned(), coins: *coins }).await
+            }
+            Ask::Deposit(purse, coins) => {
+                submit::<Purse, _>(&submitter, purse, &client, Deposit { coins: *coins }).await
+            }
+            Ask::Withdraw(purse, coins) => {
+                submit::<Purse, _>(&submitter, purse, &client, Withdraw { coins: *coins }).await
+            }
+            Ask::Look(purse) => submit::<Purse, _>(&submitter, purse, &client, Look {}).await,
+            Ask::Label(purse) => {
+                submit::<Purse, _>(&submitter, purse, &client, Label { label: client.key.clone() }).await
+            }
+            Ask::Transfer(transfer, from, to, coins) => {
+                let start = Start { from: from.clone(), to: to.clone(), coins: *coins };
+                submit::<Transfer, _>(&submitter, transfer, &client, start).await
+            }
+        };
+        match told {
+            Ok((command, partition, said)) => {
+                wire.world().remark(&format!("is told {said:?}"));
+                let told = Told { client: n, command, partition, said };
+                wire.world().journal.told.push(told);
+                left -= 1;
+                if left == 0 {
+                    return;
+                }
+            }
+            Err(error) => wire.world().remark(&error),
+        }
+        wire.sleep(Duration::from_secs(2)).await;
+    }
+    let text = format!("client {n} gave up after {PATIENCE} attempts");
+    wire.world().journal.violate("everything_ends", text);
+}
+
+async fn submit<A: Handle<C>, C: Command>(
+    submitter: &Submitter,
+    id: &str,
+    client: &Client,
+    command: C,
+) -> Result<(Option<CommandId>, String, Said), String> {
+    let submission = Submission {
+        command,
+        aggregate: Some(id.to_owned()),
+        client_key: Some(client.key.clone()),
+        principal: principal(),
+        trace: trace(&client.key),
+        wait: client.wait.map(Duration::from_millis),
+    };
+    let partition = AggregateId::new(A::CATEGORY, id).map_err(|error| error.to_string())?.key();
+    match submitter.submit::<A, C>(submission).await {
+        Ok(Submitted { command_id, outcome, .. }) => {
+            let said = match outcome {
+                Settled::Pending => Said::Accepted,
+                Settled::Committed { version, reply } => Said::Committed {
+                    version,
+                    reply: serde_json::to_string(&reply).map_err(|error| error.to_string())?,
+                },
+                Settled::Rejected { version, rejection } => Said::Rejected { version, code: rejection.code },
+            };
+            Ok((Some(command_id), partition, said))
+        }
+        Err(SubmitError::CommandIdReused(_)) => Ok((None, partition, Said::Reused)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The aggregate and id of a client's command.
+fn target(ask: &Ask) -> (&'static str, &str) {
+    match ask {
+        Ask::Open(purse, _)
+        | Ask::Deposit(purse, _)
+        | Ask::Withdraw(purse, _)
+        | Ask::Look(purse)
+        | Ask::Label(purse) => ("purse", purse),
+        Ask::Transfer(transfer, ..) => ("transfer", transfer),
+    }
+}
+
+fn put_poison(world: &mut World, n: usize, poison: &Poison, clients: &[Client]) {
+    let id = format!("poison-{n}");
+    let message =
+        |session: String, body: Vec<u8>| Message { id: id.clone(), session, traceparent: None, body: body.into() };
+    let envelope = |aggregate: (&str, &str), command: CommandId, kind: &str, payload: &str| {
+        let aggregate = AggregateId::new(aggregate.0, aggregate.1).expect("a name of ours is a valid id");
+        Envelope {
+            id: command,
+            aggregate,
+            name: kind.to_owned(),
+            version: 1,
+            principal: principal(),
+            trace: trace("poison"),
+            issued_at: time::OffsetDateTime::UNIX_EPOCH,
+            payload: serde_json::value::RawValue::from_string(payload.to_owned()).expect("it is JSON"),
+        }
+    };
+    match poison {
+        Poison::Garbage(purse) => {
+            world.enqueue(&message(format!("purse:{}", encode_key(purse)), b"{no envelope".to_vec()))
+        }
+        Poison::Payload(purse) => {
+            let command = CommandId::new(&id).expect("a short id");
+            let bad = envelope(("purse", purse), command, Deposit::TYPE, "{\"coins\":\"many\"}");
+            world.enqueue(&message(bad.aggregate.key(), serde_json::to_vec(&bad).expect("plain data")));
+        }
+        Poison::Clash(client) => {
+            let client = &clients[*client];
+            let command = CommandId::of_client(&principal(), &client.key);
+            let target = target(&client.ask);
+            let (kind, payload) = match target.0 {
+                "purse" => (Look::TYPE, "{\"clash\":1}"),
+                _ => (Note::TYPE, "{\"step\":\"received\"}"),
+            };
+            let twin = envelope(target, command, kind, payload);
+            world.enqueue(&message(twin.aggregate.key(), serde_json::to_vec(&twin).expect("plain data")));
+        }
+        Poison::Event => world.events.push(id, None, b"no event".to_vec().into(), None),
+    }
+}

@@ -1,0 +1,99 @@
+//! A table store as a plain model: linearizable, in memory, copied cheaply.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skein_core::ports::TableError;
+use skein_core::table::{Continuation, Etag, Operation, Page, Properties, Range, StoredRow, check_transaction};
+
+/// The rows of one partition by row key.
+pub(crate) type Partition = BTreeMap<String, Arc<StoredRow>>;
+
+/// All tables. A table exists as soon as it is named.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tables {
+    tables: BTreeMap<String, BTreeMap<String, Partition>>,
+    tags: u64,
+}
+
+/// Why nothing was written.
+#[derive(Debug)]
+pub(crate) enum Unwritten {
+    Conflict,
+    Refused(TableError),
+}
+
+impl Tables {
+    pub(crate) fn partitions(&self, table: &str) -> impl Iterator<Item = (&String, &Partition)> {
+        self.tables.get(table).into_iter().flatten()
+    }
+
+    pub(crate) fn get(&self, table: &str, partition: &str, key: &str) -> Option<&Arc<StoredRow>> {
+        self.tables.get(table)?.get(partition)?.get(key)
+    }
+
+    /// A page of at most `most` rows, which may be none: it continues where more may follow.
+    pub(crate) fn query(&self, table: &str, range: &Range, from: Option<&str>, most: usize) -> Page {
+        let start = from.unwrap_or(&range.from).to_owned();
+        let mut rows = self
+            .tables
+            .get(table)
+            .and_then(|partitions| partitions.get(&range.partition))
+            .into_iter()
+            .flat_map(|rows| rows.range(start.clone()..))
+            .map(|(_, row)| row)
+            .take_while(|row| range.to.as_ref().is_none_or(|to| row.key < *to));
+        if most == 0 {
+            return Page { rows: Vec::new(), next: Some(Continuation(start)) };
+        }
+        let page: Vec<StoredRow> = rows.by_ref().take(most).map(|row| (**row).clone()).collect();
+        Page { rows: page, next: rows.next().map(|row| Continuation(row.key.clone())) }
+    }
+
+    pub(crate) fn transact(
+        &mut self,
+        table: &str,
+        partition: &str,
+        operations: &[Operation],
+    ) -> Result<Vec<Option<Etag>>, Unwritten> {
+        check_transaction(partition, operations).map_err(Unwritten::Refused)?;
+        let rows = self.tables.entry(table.to_owned()).or_default().entry(partition.to_owned()).or_default();
+        for operation in operations {
+            let stored = rows.get(operation.key());
+            let fits = match operation {
+                Operation::Insert(_) => stored.is_none(),
+                Operation::Put(_) => true,
+                Operation::Replace(_, tag) | Operation::Merge(_, tag) | Operation::Delete(_, Some(tag)) => {
+                    stored.is_some_and(|row| row.etag == *tag)
+                }
+                Operation::Delete(_, None) => stored.is_some(),
+            };
+            if !fits {
+                return Err(Unwritten::Conflict);
+            }
+        }
+        let mut tags = Vec::with_capacity(operations.len());
+        for operation in operations {
+            let (row, merge) = match operation {
+                Operation::Insert(row) | Operation::Put(row) | Operation::Replace(row, _) => (row, false),
+                Operation::Merge(row, _) => (row, true),
+                Operation::Delete(key, _) => {
+                    rows.remove(key);
+                    tags.push(None);
+                    continue;
+                }
+            };
+            self.tags += 1;
+            let etag = Etag(format!("W/\"{}\"", self.tags));
+            let mut properties = Properties::new();
+            if merge && let Some(stored) = rows.get(&row.key) {
+                properties = stored.properties.clone();
+            }
+            properties.extend(row.properties.iter().map(|(name, value)| (name.clone(), value.clone())));
+            let stored = StoredRow { key: row.key.clone(), etag: etag.clone(), properties };
+            rows.insert(row.key.clone(), Arc::new(stored));
+            tags.push(Some(etag));
+        }
+        Ok(tags)
+    }
+}

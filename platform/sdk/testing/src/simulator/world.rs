@@ -1,0 +1,953 @@
+//! The world behind the ports: tables, queues, topic, clock, and the scheduler that decides what happens next.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::Bytes;
+use skein_core::ports::{Message, TableError};
+use skein_core::store::EVENTS_TABLE;
+use skein_core::table::{Etag, Operation, Page, Range, StoredRow};
+use skein_core::{CommandId, Envelope, encode_key};
+
+use super::broker::{Queue, Received};
+use super::chance::Chance;
+use super::plan::Schedule;
+use super::tables::{Tables, Unwritten};
+use super::{Violation, text_of};
+
+/// After so many deliveries a message is dead. Azure's hundred would only take longer.
+const MAX_DELIVERIES: u32 = 20;
+/// How long a lock outlives its holder.
+const LOCK: Duration = Duration::from_secs(300);
+/// How long a dead process stays away.
+const RESTART: Duration = Duration::from_secs(1);
+/// No run needs more steps.
+const MAX_STEPS: usize = 30_000;
+
+/// A request of a process to the world. Each is a point at which the scheduler may do something else.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// Reads a row.
+    Get {
+        /// The table.
+        table: String,
+        /// The partition.
+        partition: String,
+        /// The row key.
+        key: String,
+    },
+    /// Reads a page.
+    Query {
+        /// The table.
+        table: String,
+        /// What is asked for.
+        range: Range,
+        /// The row key to go on from.
+        from: Option<String>,
+    },
+    /// Writes to one partition.
+    Transact {
+        /// The table.
+        table: String,
+        /// The partition.
+        partition: String,
+        /// The writes.
+        operations: Vec<Operation>,
+    },
+    /// Sends to the command queue.
+    Send(Vec<Message>),
+    /// Publishes to the topic.
+    Publish(Vec<Bytes>),
+    /// Waits for a message of a queue.
+    Next(Channel),
+    /// Settles a message.
+    Complete(Channel, u64),
+    /// Gives a message back.
+    Abandon(Channel, u64),
+    /// Waits.
+    Sleep(Duration),
+}
+
+/// A queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// The commands, with sessions.
+    Commands,
+    /// The events, without.
+    Events,
+}
+
+/// What comes back.
+#[derive(Debug)]
+pub enum Answer {
+    /// A row, if it is there.
+    Row(Option<StoredRow>),
+    /// A page.
+    Page(Page),
+    /// Written, with the new tags.
+    Tags(Vec<Option<Etag>>),
+    /// Nothing was written: a row is not as expected.
+    Conflict,
+    /// The request was understood and refused.
+    Refused(TableError),
+    /// There was no connection: nothing was sent.
+    NotSent,
+    /// The other side is busy. Nothing was done, but nobody may rely on it.
+    Busy,
+    /// The connection broke: nobody knows.
+    Broken,
+    /// A message.
+    Message(Received),
+    /// Done.
+    Done,
+}
+
+/// An accident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Strike {
+    /// The process dies before the request leaves it.
+    Die,
+    /// The process dies after the request was carried out, before it learns of it.
+    DieAfter,
+    /// The request is lost, and nobody knows.
+    Lost,
+    /// The request is carried out, and the answer is lost.
+    AnswerLost,
+    /// Nobody knows, and the request is carried out so many steps later.
+    Late(u8),
+    /// The other side refuses to be spoken to, once.
+    Away,
+    /// Only the first of several messages goes out.
+    Partly,
+    /// A page without rows that goes on.
+    EmptyPage,
+    /// A page of one row that goes on.
+    SmallPage,
+    /// An event is delivered and will be again.
+    Doubled,
+    /// A lock is lost while its holder goes on: two workers have one message.
+    LockLost,
+    /// The tables are away for a while.
+    StoreAway,
+    /// The topic is away for a while.
+    TopicAway,
+    /// A process's clock jumps.
+    ClockJump,
+}
+
+/// All kinds of accidents.
+pub(crate) const STRIKES: [Strike; 16] = [
+    Strike::Die,
+    Strike::DieAfter,
+    Strike::Lost,
+    Strike::AnswerLost,
+    Strike::Late(2),
+    Strike::Late(6),
+    Strike::Late(30),
+    Strike::Away,
+    Strike::Partly,
+    Strike::EmptyPage,
+    Strike::SmallPage,
+    Strike::Doubled,
+    Strike::LockLost,
+    Strike::StoreAway,
+    Strike::TopicAway,
+    Strike::ClockJump,
+];
+
+/// Strikes that may come at any step, whatever it is.
+pub(super) const WEATHER: [Strike; 4] = [Strike::LockLost, Strike::StoreAway, Strike::TopicAway, Strike::ClockJump];
+
+impl Request {
+    fn kind(&self) -> &'static str {
+        match self {
+            Request::Get { .. } => "get",
+            Request::Query { .. } => "query",
+            Request::Transact { .. } => "transact",
+            Request::Send(_) => "send",
+            Request::Publish(_) => "publish",
+            Request::Next(_) => "next",
+            Request::Complete(..) => "complete",
+            Request::Abandon(..) => "abandon",
+            Request::Sleep(_) => "sleep",
+        }
+    }
+
+    /// The accidents that can happen to it.
+    fn strikes(&self) -> &'static [Strike] {
+        use Strike::{AnswerLost, Away, Die, DieAfter, EmptyPage, Late, Lost, Partly, SmallPage};
+        match self {
+            Request::Get { .. } => &[Die, Away],
+            Request::Query { .. } => &[Die, Away, EmptyPage, SmallPage],
+            Request::Transact { .. } => {
+                &[Die, DieAfter, Lost, AnswerLost, Away, Late(1), Late(2), Late(3), Late(4), Late(6), Late(30)]
+            }
+            Request::Send(_) | Request::Publish(_) => &[Die, DieAfter, Lost, AnswerLost, Away, Partly],
+            Request::Next(_) => &[Die, DieAfter],
+            Request::Complete(..) | Request::Abandon(..) => &[Die, DieAfter, Lost, AnswerLost],
+            Request::Sleep(_) => &[Die],
+        }
+    }
+}
+
+struct Pending {
+    number: u64,
+    process: usize,
+    task: usize,
+    request: Request,
+    waker: Waker,
+}
+
+enum Timer {
+    Wake { number: u64, process: usize, waker: Waker },
+    Begin(usize),
+    Upgrade(usize),
+    Expire(Channel, u64),
+}
+
+struct LateWrite {
+    due: usize,
+    table: String,
+    partition: String,
+    operations: Vec<Operation>,
+}
+
+/// What the executor has to do after a step.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Went,
+    Died(usize),
+    Begin(usize),
+    Upgrade(usize),
+    Rest,
+}
+
+enum Action {
+    Request(usize),
+    Late(usize),
+    Deliver(usize),
+    Timer,
+}
+
+/// One transaction that the event store took.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub partition: String,
+    pub operations: Vec<Operation>,
+}
+
+/// What a transaction made due: to be out before the command is settled.
+#[derive(Debug, Clone)]
+struct Due {
+    partition: String,
+    outcome: String,
+    publications: Vec<Bytes>,
+    messages: Vec<String>,
+    /// A rejection's. It goes out with its own command, not with the aggregate's next one.
+    signal: Option<Bytes>,
+}
+
+/// What a client was told.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Said {
+    /// It is queued.
+    Accepted,
+    Committed {
+        version: u64,
+        reply: String,
+    },
+    Rejected {
+        version: u64,
+        code: String,
+    },
+    /// Its key belongs to another command.
+    Reused,
+}
+
+/// An answer to a client.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub client: usize,
+    pub command: Option<CommandId>,
+    pub partition: String,
+    pub said: Said,
+}
+
+/// What happened, for the checks.
+#[derive(Default)]
+pub(crate) struct Journal {
+    pub applied: Vec<Arc<Applied>>,
+    /// The bodies of commands by message id.
+    pub sent: BTreeMap<String, Vec<Bytes>>,
+    pub published: HashSet<Bytes>,
+    pub told: Vec<Told>,
+    pub violations: Vec<Violation>,
+    committed: HashSet<Bytes>,
+    due: Vec<Due>,
+}
+
+impl Journal {
+    pub(crate) fn violate(&mut self, check: &'static str, what: String) {
+        if self.violations.len() < 20 {
+            self.violations.push(Violation { check, what });
+        }
+    }
+
+    /// Takes down a transaction of the event store.
+    pub(crate) fn apply(&mut self, partition: &str, operations: &[Operation]) {
+        if partition.starts_with("K~") {
+            return;
+        }
+        let mut due = Due {
+            partition: partition.to_owned(),
+            outcome: String::new(),
+            publications: Vec::new(),
+            messages: Vec::new(),
+            signal: None,
+        };
+        for operation in operations {
+            let (Operation::Insert(row) | Operation::Put(row)) = operation else { continue };
+            if row.key.starts_with("C~") {
+                due.outcome.clone_from(&row.key);
+                due.signal = text_of(&row.properties, "Signal").map(Bytes::from);
+            } else if row.key.starts_with("E~") {
+                if let Some(lines) = text_of(&row.properties, "Publications") {
+                    due.publications.extend(lines.split('\n').map(|line| Bytes::copy_from_slice(line.as_bytes())));
+                }
+                let commands = text_of(&row.properties, "Commands")
+                    .and_then(|json| serde_json::from_str::<Vec<serde_json::Value>>(&json).ok())
+                    .map_or(0, |commands| commands.len());
+                let command = text_of(&row.properties, "Meta")
+                    .and_then(|json| serde_json::from_str::<serde_json::Value>(&json).ok())
+                    .and_then(|meta| CommandId::new(meta["command"].as_str()?).ok());
+                if let Some(command) = command {
+                    due.messages.extend((0..commands).map(|n| encode_key(command.outgoing(n).as_str())));
+                }
+            }
+        }
+        self.committed.extend(due.publications.iter().chain(&due.signal).cloned());
+        self.due.push(due);
+        self.applied.push(Arc::new(Applied { partition: partition.to_owned(), operations: operations.to_vec() }));
+    }
+
+    pub(crate) fn publish(&mut self, event: &Bytes) {
+        if !self.committed.contains(event) {
+            let text = String::from_utf8_lossy(event).into_owned();
+            self.violate("published_only_what_is_committed", format!("no commit holds these bytes: {text}"));
+        }
+        self.published.insert(event.clone());
+    }
+
+    pub(crate) fn send(&mut self, message: &Message) {
+        let bodies = self.sent.entry(message.id.clone()).or_default();
+        if !bodies.contains(&message.body) {
+            bodies.push(message.body.clone());
+        }
+    }
+
+    /// What is due and not out.
+    pub(crate) fn unpublished(&self) -> Vec<String> {
+        let events = self.due.iter().flat_map(|due| due.publications.iter().chain(&due.signal));
+        let commands = self.due.iter().flat_map(|due| &due.messages);
+        events
+            .filter(|event| !self.published.contains(*event))
+            .map(|event| String::from_utf8_lossy(event).into_owned())
+            .chain(commands.filter(|id| !self.sent.contains_key(*id)).map(|id| format!("command {id}")))
+            .collect()
+    }
+
+    fn settle(&mut self, tables: &Tables, id: &str, body: &[u8]) {
+        let Ok(envelope) = Envelope::from_json(body) else {
+            self.violate("poison_is_dead_lettered", format!("{id} is no envelope and was settled"));
+            return;
+        };
+        let (partition, outcome) = (envelope.aggregate.key(), format!("C~{}", encode_key(envelope.id.as_str())));
+        let Some(row) = tables.get(EVENTS_TABLE, &partition, &outcome) else {
+            self.violate("settled_only_when_out", format!("{id} was settled without an outcome"));
+            return;
+        };
+        if row.str("Fingerprint") != Some(&envelope.fingerprint()) {
+            self.violate("duplicates_agree", format!("{id} was settled with the outcome of another command"));
+        }
+        let mut missing = Vec::new();
+        for due in self.due.iter().filter(|due| due.partition == partition) {
+            let own = due.signal.iter().filter(|_| due.outcome == outcome);
+            let events = due.publications.iter().chain(own).filter(|event| !self.published.contains(*event)).count();
+            let commands = due.messages.iter().filter(|id| !self.sent.contains_key(*id)).count();
+            if events + commands > 0 {
+                missing.push(format!("{events} events and {commands} commands of {}", due.outcome));
+            }
+            if due.outcome == outcome {
+                break;
+            }
+        }
+        if !missing.is_empty() {
+            self.violate("settled_only_when_out", format!("{id} was settled before {}", missing.join(", ")));
+        }
+    }
+}
+
+/// The world.
+pub(crate) struct World {
+    pub tables: Tables,
+    pub commands: Queue,
+    pub events: Queue,
+    pub journal: Journal,
+    pub trace: Vec<String>,
+    /// The accidents that could have happened, step by step: what an exhaustive run goes through.
+    pub possible: Vec<(usize, &'static [Strike])>,
+    pub steps: usize,
+    pub struck: BTreeMap<&'static str, usize>,
+    chance: Chance,
+    schedule: Schedule,
+    sessions: bool,
+    traced: bool,
+    hasher: DefaultHasher,
+    line: String,
+    now: Duration,
+    skew: HashMap<usize, time::Duration>,
+    pending: Vec<Pending>,
+    answers: HashMap<u64, Answer>,
+    timers: BTreeMap<(Duration, u64), Timer>,
+    late: Vec<LateWrite>,
+    deliveries: Vec<Bytes>,
+    numbers: u64,
+    store_away: Duration,
+    topic_away: Duration,
+    /// Which processes run, clients first, then command workers, then viewers.
+    pub clients: usize,
+    pub workers: usize,
+    /// The process and the task that are polled now.
+    pub current: (usize, usize),
+    /// Transactions of each task since it received its message, the most first.
+    transactions: HashMap<usize, usize>,
+    pub most_transactions: usize,
+    pub names: Vec<String>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, schedule: Schedule, sessions: bool, traced: bool, tables: Tables) -> Self {
+        World {
+            tables,
+            commands: Queue::new(MAX_DELIVERIES),
+            events: Queue::new(MAX_DELIVERIES),
+            journal: Journal::default(),
+            trace: Vec::new(),
+            possible: Vec::new(),
+            steps: 0,
+            struck: BTreeMap::new(),
+            chance: Chance::new(seed),
+            schedule,
+            sessions,
+            traced,
+            hasher: DefaultHasher::new(),
+            line: String::new(),
+            now: Duration::ZERO,
+            skew: HashMap::new(),
+            pending: Vec::new(),
+            answers: HashMap::new(),
+            timers: BTreeMap::new(),
+            late: Vec::new(),
+            deliveries: Vec::new(),
+            numbers: 0,
+            store_away: Duration::ZERO,
+            topic_away: Duration::ZERO,
+            clients: 0,
+            workers: 0,
+            current: (0, 0),
+            transactions: HashMap::new(),
+            most_transactions: 0,
+            names: Vec::new(),
+        }
+    }
+
+    /// A digest of all steps: two runs with the same one went the same way.
+    pub(crate) fn digest(&self) -> u64 {
+        self.hasher.finish()
+    }
+
+    /// Whether a client's process asks.
+    pub(crate) fn is_client(&self) -> bool {
+        self.current.0 < self.clients
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn note(&mut self, text: std::fmt::Arguments<'_>) {
+        self.line.clear();
+        let _ = write!(self.line, "{:>5} {:>9.3}s {text}", self.steps, self.now.as_secs_f64());
+        self.hasher.write(self.line.as_bytes());
+        if self.traced {
+            self.trace.push(self.line.clone());
+        }
+    }
+
+    /// Writes down what a task has to say. It is no step.
+    pub(crate) fn remark(&mut self, text: &str) {
+        if self.traced {
+            let name = self.names.get(self.current.0).cloned().unwrap_or_default();
+            self.trace.push(format!("{:>5} {:>9.3}s   {name}: {text}", self.steps, self.now.as_secs_f64()));
+        }
+    }
+
+    pub(crate) fn clock(&self) -> time::OffsetDateTime {
+        let skew = self.skew.get(&self.current.0).copied().unwrap_or_default();
+        time::macros::datetime!(2026-01-01 0:00 UTC) + self.now + skew
+    }
+
+    pub(crate) fn at(&mut self, after: Duration, begin: usize) {
+        let number = self.number();
+        self.timers.insert((self.now + after, number), Timer::Begin(begin));
+    }
+
+    pub(crate) fn upgrade_at(&mut self, after: Duration, process: usize) {
+        let number = self.number();
+        self.timers.insert((self.now + after, number), Timer::Upgrade(process));
+    }
+
+    /// Takes a request; the answer comes when the scheduler likes.
+    pub(crate) fn submit(&mut self, request: Request, waker: Waker) -> u64 {
+        let number = self.number();
+        let (process, task) = self.current;
+        if let Request::Sleep(duration) = request {
+            self.timers.insert((self.now + duration, number), Timer::Wake { number, process, waker });
+        } else {
+            self.pending.push(Pending { number, process, task, request, waker });
+        }
+        number
+    }
+
+    pub(crate) fn answer(&mut self, number: u64, waker: &Waker) -> Option<Answer> {
+        let answer = self.answers.remove(&number);
+        if answer.is_none() {
+            for pending in &mut self.pending {
+                if pending.number == number {
+                    pending.waker.clone_from(waker);
+                }
+            }
+            for timer in self.timers.values_mut() {
+                if let Timer::Wake { number: waited, waker: old, .. } = timer
+                    && *waited == number
+                {
+                    old.clone_from(waker);
+                }
+            }
+        }
+        answer
+    }
+
+    /// The process is gone, with all that it waited for. Its locks expire later.
+    pub(crate) fn forget(&mut self, process: usize, again: bool) {
+        let random = matches!(self.schedule, Schedule::Random { .. });
+        let pending = std::mem::take(&mut self.pending);
+        for one in pending {
+            if one.process != process {
+                self.pending.push(one);
+            } else if let Request::Transact { table, partition, operations } = one.request
+                && random
+                && self.chance.one_in(2)
+            {
+                // It was on its way already.
+                self.late.push(LateWrite { due: 0, table, partition, operations });
+            }
+        }
+        self.timers.retain(|_, timer| !matches!(timer, Timer::Wake { process: waiting, .. } if *waiting == process));
+        for (channel, locks) in
+            [(Channel::Commands, self.commands.locks_of(process)), (Channel::Events, self.events.locks_of(process))]
+        {
+            for lock in locks {
+                let number = self.number();
+                self.timers.insert((self.now + LOCK, number), Timer::Expire(channel, lock));
+            }
+        }
+        if again {
+            self.at(RESTART, process);
+        }
+    }
+
+    fn queue(&mut self, channel: Channel) -> &mut Queue {
+        match channel {
+            Channel::Commands => &mut self.commands,
+            Channel::Events => &mut self.events,
+        }
+    }
+
+    /// Puts a message into the command queue.
+    pub(crate) fn enqueue(&mut self, message: &Message) {
+        self.journal.send(message);
+        let session = self.sessions.then(|| message.session.clone());
+        self.commands.push(message.id.clone(), session, message.body.clone(), message.traceparent.clone());
+    }
+
+    /// One step: something that is possible happens.
+    pub(crate) fn step(&mut self) -> Effect {
+        self.steps += 1;
+        if self.steps > MAX_STEPS {
+            self.journal.violate("everything_ends", format!("there was no end after {MAX_STEPS} steps"));
+            return Effect::Rest;
+        }
+        let Some(action) = self.choose() else { return Effect::Rest };
+        match action {
+            Action::Timer => self.fire(),
+            Action::Late(place) => {
+                let late = self.late.remove(place);
+                let written = self.write(&late.table, &late.partition, &late.operations);
+                let verdict = if written.is_ok() { "in time" } else { "too late" };
+                self.note(format_args!("late transact {} {}: {verdict}", late.table, late.partition));
+                Effect::Went
+            }
+            Action::Deliver(place) => {
+                let strike = self.strike(&[Strike::Doubled]);
+                let event = self.deliveries.remove(place);
+                if strike == Some(Strike::Doubled) {
+                    self.deliveries.push(event.clone());
+                }
+                let number = self.numbers;
+                self.note(format_args!("deliver {number} {}", shown(strike)));
+                let id = format!("delivery-{}", self.number());
+                self.events.push(id, None, event, None);
+                Effect::Went
+            }
+            Action::Request(place) => {
+                let strike = self.strike(self.pending[place].request.strikes());
+                let pending = self.pending.remove(place);
+                self.carry_out(pending, strike)
+            }
+        }
+    }
+
+    fn is_possible(&self, pending: &Pending) -> bool {
+        match pending.request {
+            Request::Next(Channel::Commands) => self.commands.has_available(),
+            Request::Next(Channel::Events) => self.events.has_available(),
+            _ => true,
+        }
+    }
+
+    fn choose(&mut self) -> Option<Action> {
+        if let Schedule::Script { switch, reversed, .. } = self.schedule {
+            return self.next_of_script(switch.is_some_and(|step| self.steps >= step) != reversed);
+        }
+        let possible: Vec<usize> = (0..self.pending.len()).filter(|n| self.is_possible(&self.pending[*n])).collect();
+        let all = possible.len() + self.late.len() + self.deliveries.len();
+        if all == 0 || (!self.timers.is_empty() && self.chance.one_in(24)) {
+            return (!self.timers.is_empty()).then_some(Action::Timer);
+        }
+        let mut n = self.chance.below(all);
+        if n < possible.len() {
+            return Some(Action::Request(possible[n]));
+        }
+        n -= possible.len();
+        Some(if n < self.late.len() { Action::Late(n) } else { Action::Deliver(n - self.late.len()) })
+    }
+
+    fn next_of_script(&self, second_first: bool) -> Option<Action> {
+        if let Some(place) = self.late.iter().position(|late| late.due <= self.steps) {
+            return Some(Action::Late(place));
+        }
+        let second = self.clients + 1;
+        let rank = |process: usize| if second_first && process == second { self.clients } else { process * 2 };
+        let rank = |process: usize| if process < self.clients { (0, process) } else { (1, rank(process)) };
+        let best = (0..self.pending.len())
+            .filter(|n| self.is_possible(&self.pending[*n]))
+            .min_by_key(|n| (rank(self.pending[*n].process), self.pending[*n].number));
+        match best {
+            Some(place) => Some(Action::Request(place)),
+            None if !self.deliveries.is_empty() => Some(Action::Deliver(0)),
+            None if !self.late.is_empty() => Some(Action::Late(0)),
+            None if !self.timers.is_empty() => Some(Action::Timer),
+            None => None,
+        }
+    }
+
+    /// Whether an accident happens at this step, and which.
+    fn strike(&mut self, of: &'static [Strike]) -> Option<Strike> {
+        let strike = match &mut self.schedule {
+            Schedule::Script { strike, .. } => {
+                self.possible.push((self.steps, of));
+                let (_, strike) = strike.filter(|(step, _)| *step == self.steps)?;
+                strike
+            }
+            Schedule::Random { strikes, budget, odds } => {
+                if *budget == 0 || strikes.is_empty() || !self.chance.one_in(*odds) {
+                    return None;
+                }
+                let strike = self.chance.of(strikes);
+                if !of.contains(&strike) && !WEATHER.contains(&strike) {
+                    return None;
+                }
+                *budget -= 1;
+                strike
+            }
+        };
+        let name: &'static str = strike.name();
+        *self.struck.entry(name).or_default() += 1;
+        let spells = [Duration::from_secs(1), Duration::from_secs(20), Duration::from_secs(120)];
+        match strike {
+            Strike::StoreAway => self.store_away = self.now + self.chance.of(&spells),
+            Strike::TopicAway => self.topic_away = self.now + self.chance.of(&spells),
+            Strike::ClockJump => {
+                // A client's wait goes by its clock, so the jump is a server's.
+                let servers = self.names.len() - self.clients;
+                let process = self.clients + self.chance.below(servers);
+                let jump = self.chance.of(&[-3_600, -2, 2, 3_600]);
+                *self.skew.entry(process).or_default() += time::Duration::seconds(jump);
+            }
+            Strike::LockLost => {
+                let commands = self.commands.locks();
+                let events = self.events.locks();
+                let all = commands.len() + events.len();
+                if all > 0 {
+                    let n = self.chance.below(all);
+                    if n < commands.len() {
+                        self.commands.release(commands[n]);
+                    } else {
+                        self.events.release(events[n - commands.len()]);
+                    }
+                }
+            }
+            _ => return Some(strike),
+        }
+        self.note(format_args!("{name}"));
+        None
+    }
+
+    fn fire(&mut self) -> Effect {
+        let Some(((time, _), timer)) = self.timers.pop_first() else { return Effect::Rest };
+        self.now = self.now.max(time);
+        match timer {
+            Timer::Wake { number, process, waker } => {
+                self.note(format_args!("wake {process}"));
+                self.answers.insert(number, Answer::Done);
+                waker.wake();
+                Effect::Went
+            }
+            Timer::Begin(process) => {
+                self.note(format_args!("begin {process}"));
+                Effect::Begin(process)
+            }
+            Timer::Upgrade(process) => {
+                self.note(format_args!("upgrade {process}"));
+                Effect::Upgrade(process)
+            }
+            Timer::Expire(channel, lock) => {
+                let held = self.queue(channel).release(lock);
+                self.note(format_args!("lock {lock} expires {held}"));
+                Effect::Went
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        table: &str,
+        partition: &str,
+        operations: &[Operation],
+    ) -> Result<Vec<Option<Etag>>, Unwritten> {
+        let tags = self.tables.transact(table, partition, operations)?;
+        if table == EVENTS_TABLE {
+            self.journal.apply(partition, operations);
+        }
+        Ok(tags)
+    }
+
+    fn carry_out(&mut self, pending: Pending, strike: Option<Strike>) -> Effect {
+        let Pending { number, process, task, request, waker } = pending;
+        let kind = request.kind();
+        let died = matches!(strike, Some(Strike::Die | Strike::DieAfter));
+        let detail = detail(&request);
+        let answer =
+            if strike == Some(Strike::Die) { Answer::Done } else { self.answer_to(process, task, request, strike) };
+        let verdict = match &answer {
+            Answer::Row(row) => if row.is_some() { "found" } else { "absent" }.to_owned(),
+            Answer::Page(page) => {
+                format!("{} rows, {}", page.rows.len(), if page.next.is_some() { "more" } else { "end" })
+            }
+            Answer::Tags(_) => "written".to_owned(),
+            Answer::Message(message) => format!("{} for the {}. time", message.id, message.count),
+            Answer::Refused(_) => "refused".to_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        };
+        let name = self.names[process].clone();
+        self.note(format_args!("{name} {kind} {detail}: {verdict} {}", shown(strike)));
+        if died {
+            return Effect::Died(process);
+        }
+        self.answers.insert(number, answer);
+        waker.wake();
+        Effect::Went
+    }
+
+    fn answer_to(&mut self, process: usize, task: usize, request: Request, strike: Option<Strike>) -> Answer {
+        let store_away = self.now < self.store_away;
+        match request {
+            Request::Get { table, partition, key } => {
+                if store_away || strike == Some(Strike::Away) {
+                    return Answer::Busy;
+                }
+                Answer::Row(self.tables.get(&table, &partition, &key).map(|row| (**row).clone()))
+            }
+            Request::Query { table, range, from } => {
+                if store_away || strike == Some(Strike::Away) {
+                    return Answer::Busy;
+                }
+                let most = match strike {
+                    Some(Strike::EmptyPage) => 0,
+                    Some(Strike::SmallPage) => 1,
+                    _ => range.top as usize,
+                };
+                Answer::Page(self.tables.query(&table, &range, from.as_deref(), most))
+            }
+            Request::Transact { table, partition, operations } => {
+                if table == EVENTS_TABLE && process >= self.clients {
+                    let count = self.transactions.entry(task).or_default();
+                    *count += 1;
+                    self.most_transactions = self.most_transactions.max(*count);
+                }
+                if store_away {
+                    // Known not to have happened, or not known.
+                    return if self.steps.is_multiple_of(2) { Answer::NotSent } else { Answer::Busy };
+                }
+                match strike {
+                    Some(Strike::Away) => return Answer::NotSent,
+                    Some(Strike::Lost) => return Answer::Broken,
+                    Some(Strike::Late(steps)) => {
+                        let due = self.steps + usize::from(steps);
+                        self.late.push(LateWrite { due, table, partition, operations });
+                        return Answer::Broken;
+                    }
+                    _ => {}
+                }
+                match self.write(&table, &partition, &operations) {
+                    Ok(_) if strike == Some(Strike::AnswerLost) => Answer::Broken,
+                    Ok(tags) => Answer::Tags(tags),
+                    Err(Unwritten::Conflict) => Answer::Conflict,
+                    Err(Unwritten::Refused(error)) => Answer::Refused(error),
+                }
+            }
+            Request::Send(messages) => {
+                if matches!(strike, Some(Strike::Away | Strike::Lost)) {
+                    return Answer::Busy;
+                }
+                let out = if strike == Some(Strike::Partly) { messages.len() / 2 } else { messages.len() };
+                for message in &messages[..out] {
+                    self.enqueue(message);
+                }
+                if matches!(strike, Some(Strike::Partly | Strike::AnswerLost)) { Answer::Broken } else { Answer::Done }
+            }
+            Request::Publish(events) => {
+                if self.now < self.topic_away || matches!(strike, Some(Strike::Away | Strike::Lost)) {
+                    return Answer::Busy;
+                }
+                let out = if strike == Some(Strike::Partly) { events.len() / 2 } else { events.len() };
+                for event in &events[..out] {
+                    self.journal.publish(event);
+                    self.deliveries.push(event.clone());
+                }
+                if matches!(strike, Some(Strike::Partly | Strike::AnswerLost)) { Answer::Broken } else { Answer::Done }
+            }
+            Request::Next(channel) => {
+                let available = self.queue(channel).available();
+                let n = match self.schedule {
+                    Schedule::Random { .. } => self.chance.below(available.len()),
+                    Schedule::Script { .. } => 0,
+                };
+                let lock = self.number();
+                self.transactions.insert(task, 0);
+                self.queue(channel).receive(available[n], lock, process).map_or(Answer::Done, Answer::Message)
+            }
+            Request::Complete(channel, lock) => {
+                if strike != Some(Strike::Lost)
+                    && let Some(message) = self.queue(channel).complete(lock)
+                    && channel == Channel::Commands
+                {
+                    self.journal.settle(&self.tables, &message.id, &message.body);
+                }
+                self.after_settling(channel, lock, strike)
+            }
+            Request::Abandon(channel, lock) => {
+                if strike != Some(Strike::Lost) {
+                    self.queue(channel).release(lock);
+                }
+                self.after_settling(channel, lock, strike)
+            }
+            Request::Sleep(_) => Answer::Done,
+        }
+    }
+
+    /// A lock that could not be given back expires.
+    fn after_settling(&mut self, channel: Channel, lock: u64, strike: Option<Strike>) -> Answer {
+        if strike == Some(Strike::Lost) {
+            let number = self.number();
+            self.timers.insert((self.now + LOCK, number), Timer::Expire(channel, lock));
+        }
+        if matches!(strike, Some(Strike::Lost | Strike::AnswerLost)) { Answer::Broken } else { Answer::Done }
+    }
+
+    /// Sessions that still hold messages: there are none at rest.
+    pub(crate) fn left_over(&self) -> BTreeSet<String> {
+        let commands = self.commands.left().iter().map(|message| message.id.clone());
+        commands.chain(self.events.left().iter().map(|message| message.id.clone())).collect()
+    }
+}
+
+fn shown(strike: Option<Strike>) -> String {
+    strike.map(|strike| format!("<< {strike:?}")).unwrap_or_default()
+}
+
+fn detail(request: &Request) -> String {
+    match request {
+        Request::Get { table, partition, key } => format!("{table} {partition} {key}"),
+        Request::Query { table, range, from } => {
+            format!("{table} {} {} {}", range.partition, range.from, from.as_deref().unwrap_or("-"))
+        }
+        Request::Transact { table, partition, operations } => {
+            let mut text = format!("{table} {partition}");
+            for operation in operations {
+                let sign = match operation {
+                    Operation::Insert(_) => '+',
+                    Operation::Put(_) => '!',
+                    Operation::Replace(..) => '=',
+                    Operation::Merge(..) => '~',
+                    Operation::Delete(..) => '-',
+                };
+                let _ = write!(text, " {sign}{}", operation.key());
+            }
+            text
+        }
+        Request::Send(messages) => messages.iter().map(|message| format!("{} ", message.id)).collect(),
+        Request::Publish(events) => format!("{} events", events.len()),
+        Request::Next(channel) => format!("{channel:?}"),
+        Request::Complete(channel, lock) | Request::Abandon(channel, lock) => format!("{channel:?} {lock}"),
+        Request::Sleep(duration) => format!("{duration:?}"),
+    }
+}
+
+impl Strike {
+    /// The name of its kind.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Strike::Die => "died before a request",
+            Strike::DieAfter => "died after a request",
+            Strike::Lost => "request lost",
+            Strike::AnswerLost => "answer lost",
+            Strike::Late(_) => "applied late",
+            Strike::Away => "away once",
+            Strike::Partly => "sent in part",
+            Strike::EmptyPage => "empty page",
+            Strike::SmallPage => "small page",
+            Strike::Doubled => "delivered twice",
+            Strike::LockLost => "lock lost",
+            Strike::StoreAway => "tables away",
+            Strike::TopicAway => "topic away",
+            Strike::ClockJump => "clock jumped",
+        }
+    }
+}

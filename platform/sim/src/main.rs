@@ -1,0 +1,107 @@
+//! `skein-sim`: all accidents of short scripts, then random schedules; or one schedule with its trace.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use lexopt::prelude::*;
+use skein_testing::simulator::CHECKS;
+
+/// What is asked for.
+struct Flags {
+    schedules: Option<u64>,
+    seed: Option<u64>,
+    random_only: bool,
+}
+
+fn flags() -> Result<Flags, lexopt::Error> {
+    let mut flags = Flags { schedules: None, seed: None, random_only: false };
+    let mut args = lexopt::Parser::from_env();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("schedules") => flags.schedules = Some(args.value()?.parse()?),
+            Long("seed") => flags.seed = Some(args.value()?.parse()?),
+            Long("random-only") => flags.random_only = true,
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    Ok(flags)
+}
+
+fn main() -> ExitCode {
+    let flags = match flags() {
+        Ok(flags) => flags,
+        Err(error) => {
+            eprintln!("skein-sim: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match simulate(&flags) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("skein-sim: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The number of violations.
+fn simulate(flags: &Flags) -> Result<usize> {
+    if let (Some(seed), None) = (flags.seed, flags.schedules) {
+        return Ok(replay(seed));
+    }
+    let schedules = flags.schedules.unwrap_or(10_000);
+    let threads = std::thread::available_parallelism().context("cannot count the processors")?.get();
+    let first = flags.seed.unwrap_or(0);
+
+    let begun = Instant::now();
+    let scripted = skein_sim::exhaustive(threads, |_| !flags.random_only);
+    eprintln!("every accident at every step: {} runs, {:.1} s", scripted.runs, begun.elapsed().as_secs_f64());
+
+    let begun = Instant::now();
+    let terminal = std::io::stderr().is_terminal();
+    let swarm = skein_sim::random(threads, first, schedules, |n| {
+        if terminal && n.is_multiple_of(1_000) {
+            eprint!("\r{n} of {schedules} random schedules");
+        }
+    });
+    if terminal {
+        eprint!("\r");
+    }
+    let took = begun.elapsed().as_secs_f64();
+    eprintln!(
+        "random, seeds from {first}: {} schedules, {} steps, {took:.1} s on {threads} threads",
+        swarm.runs, swarm.steps
+    );
+    for (kind, times) in &swarm.struck {
+        eprintln!("  {times:>9} × {kind}");
+    }
+    eprintln!("{} checks: {}", CHECKS.len(), CHECKS.join(", "));
+    for (name, violations) in scripted.broken.iter().chain(&swarm.broken).take(20) {
+        eprintln!("{name}");
+        for violation in violations {
+            eprintln!("  {}: {}", violation.check, violation.what);
+        }
+    }
+    if let Some(seed) = swarm.broken.first().and_then(|(name, _)| name.strip_prefix("seed ")?.parse().ok()) {
+        eprintln!("the trace of the first:");
+        replay(seed);
+    }
+    let violations = scripted.violations() + swarm.violations();
+    println!("{} schedules, {violations} violations", scripted.runs + swarm.runs);
+    Ok(violations)
+}
+
+fn replay(seed: u64) -> usize {
+    let report = skein_sim::replay(seed);
+    for line in &report.trace {
+        eprintln!("{line}");
+    }
+    for violation in &report.violations {
+        eprintln!("seed {seed}: {}: {}", violation.check, violation.what);
+    }
+    println!("1 schedules, {} violations", report.violations.len());
+    report.violations.len()
+}
