@@ -29,8 +29,8 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     if npm {
         install_azurite()?;
     }
-    // What the system tests start: built once, outside of them.
-    build::binaries(false, false)?;
+    // What the system tests start: built once, outside of them, as it ships.
+    build::binaries(true, false)?;
     let mut cargo = build::cargo();
     cargo.args(["test", "--workspace", "--no-fail-fast"]).args(args);
     let mut tests = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;

@@ -17,19 +17,18 @@ pub(crate) fn prepare(connection: &Connection, file: bool) -> rusqlite::Result<(
         while_busy(|| connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())))?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "cache_size", -16_000)?;
-        // Every write by another connection empties a reader's cache: mapped, the pages need not be copied again.
-        connection.pragma_update(None, "mmap_size", 1_i64 << 30)?;
     }
     while_busy(|| {
         connection
             .execute_batch(
                 "BEGIN IMMEDIATE;
              CREATE TABLE IF NOT EXISTS tables (name TEXT PRIMARY KEY) WITHOUT ROWID;
+             -- With a row id: rows of a kilobyte and more would make a poor tree of keys.
              CREATE TABLE IF NOT EXISTS entities (
                  tbl TEXT NOT NULL, pk TEXT NOT NULL, rk TEXT NOT NULL,
                  etag INTEGER NOT NULL, properties BLOB NOT NULL,
                  PRIMARY KEY (tbl, pk, rk)
-             ) WITHOUT ROWID;
+             );
              CREATE TABLE IF NOT EXISTS counter (one INTEGER PRIMARY KEY CHECK (one = 1), etag INTEGER NOT NULL,
                  clock INTEGER NOT NULL);
              COMMIT;",
