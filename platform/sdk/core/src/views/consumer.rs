@@ -149,6 +149,8 @@ async fn take<T: Apply>(
             Arrival::Next => consumer.apply(&cursor, &event, &source, remove.clone()).await,
         };
         match step {
+            // Whoever parks writes the cursor, too, so what its row says holds as long as its tag.
+            Ok(()) if cursor.parked <= reached => return Ok(()),
             Ok(()) => match Due::read(store, T::TABLE, &partition, &source.aggregate, reached + 1).await? {
                 Some(due) => {
                     (event, source, remove) = (due.event, due.source, Some(due.remove));

@@ -58,6 +58,8 @@ pub(super) struct Cursor {
     /// The source's key.
     pub source: String,
     pub position: Position,
+    /// The highest sequence that is parked and not yet drained, 0 for none: it saves the look for what follows.
+    pub parked: u64,
     pub etag: Option<Etag>,
 }
 
@@ -79,7 +81,9 @@ impl Cursor {
         row: Option<StoredRow>,
     ) -> Result<Self, Fault> {
         let position = row.as_ref().map_or(Ok(Position::default()), |row| Position::of_row(&partition, row))?;
-        Ok(Cursor { table, partition, source: source.to_owned(), position, etag: row.map(|row| row.etag) })
+        let parked = row.as_ref().and_then(|row| row.int("Parked")).and_then(|parked| u64::try_from(parked).ok());
+        let (source, etag) = (source.to_owned(), row.map(|row| row.etag));
+        Ok(Cursor { table, partition, source, position, parked: parked.unwrap_or_default(), etag })
     }
 
     pub(super) fn arrival(&self, source: &Source) -> Arrival {
@@ -95,11 +99,14 @@ impl Cursor {
 
     /// The write that moves the cursor, guarded by its tag.
     pub(super) fn advance(&self, source: &Source) -> Operation {
-        self.write(Position::of(source))
+        self.write(Position::of(source), self.parked)
     }
 
-    fn write(&self, position: Position) -> Operation {
-        let row = position.row(source_key(&self.source));
+    fn write(&self, position: Position, parked: u64) -> Operation {
+        let mut row = position.row(source_key(&self.source));
+        if parked > position.sequence {
+            row = row.with("Parked", i64::try_from(parked).unwrap_or(i64::MAX));
+        }
         match &self.etag {
             Some(etag) => Operation::Replace(row, etag.clone()),
             None => Operation::Insert(row),
@@ -111,7 +118,8 @@ impl Cursor {
     pub(super) async fn park(&self, store: &dyn TableStore, source: &Source, body: &[u8]) -> Result<(), TransactError> {
         let mut row = Row::new(parked_key(&self.source, source.sequence));
         put_text(&mut row, "Event", &String::from_utf8_lossy(body));
-        let operations = [Operation::Put(row), self.write(self.position)];
+        let parked = self.parked.max(source.sequence);
+        let operations = [Operation::Put(row), self.write(self.position, parked)];
         store.transact(self.table, &self.partition, &operations).await.map(drop)
     }
 
@@ -148,6 +156,7 @@ mod tests {
             partition: "p".into(),
             source: "order:1".into(),
             position: Position { epoch, sequence },
+            parked: 0,
             etag: None,
         };
         let fresh = Position::default();
