@@ -132,6 +132,10 @@ fn each_crate_knows_only_whom_it_may() {
                 let allowed = ["skein-core", "skein-embedded", "skein-azure"];
                 forbid(&reached, &|name| allowed.contains(&name), "the local Azure links no service");
             }
+            ("platform/ops", _) => {
+                let allowed = ["skein-core", "skein-azure"];
+                forbid(&reached, &|name| allowed.contains(&name), "the operators' tool links no service");
+            }
             ("platform/sim", _) => {
                 let allowed = ["skein-core", "skein-testing", "skein-azure"];
                 forbid(&known, &|name| allowed.contains(&name), "the simulator knows the engine and the adapter");

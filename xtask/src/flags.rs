@@ -30,6 +30,11 @@ cargo xtask load FILE          send a file of orders through GraphQL and wait un
     --output text|json           the summary on stdout [text]
     --release                    use the optimised build
 
+cargo xtask events SERVICE CATEGORY:ID
+                               show an aggregate's commits; this and the other operators' commands take more flags:
+                               `cargo xtask ops help`
+    --release                    use the optimised build
+
 cargo xtask test [ARGS]        run all tests; ARGS go to `cargo test`
     SKEIN_AZURITE=docker|npm|both|auto
                                  where Azurite comes from [auto: a container where a Docker engine answers, else npm]
@@ -56,11 +61,25 @@ pub enum Task {
     Load(Load),
     /// Run the simulator.
     Sim(Sim),
+    /// Run the operators' tool.
+    Ops(Ops),
     /// Run the tests.
     Test {
         /// What `cargo test` is to get.
         args: Vec<OsString>,
     },
+}
+
+/// The operators' commands, which `skein-ops` knows.
+const OPERATORS: [&str; 1] = ["events"];
+
+/// `cargo xtask events` and the other operators' commands.
+#[derive(Debug, PartialEq)]
+pub struct Ops {
+    /// Whether the build is optimised.
+    pub release: bool,
+    /// What goes to the tool as it is, the command included.
+    pub args: Vec<OsString>,
 }
 
 /// `cargo xtask sim`.
@@ -120,6 +139,13 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
     };
     if command == "test" {
         return Ok(Task::Test { args: args.raw_args()?.collect() });
+    }
+    if command == "ops" || OPERATORS.contains(&command.as_str()) {
+        let command = Some(OsString::from(&command)).filter(|_| command != "ops");
+        let mut args: Vec<OsString> = command.into_iter().chain(args.raw_args()?).collect();
+        let given = args.len();
+        args.retain(|arg| arg != "--release");
+        return Ok(Task::Ops(Ops { release: args.len() < given, args }));
     }
     let mut flags = Flags::default();
     while let Some(arg) = args.next()? {
@@ -214,6 +240,9 @@ mod tests {
         );
         let sim = Sim { options: ["--schedules", "9"].map(OsString::from).to_vec() };
         assert_eq!(parsed("sim --schedules=9"), Ok(Task::Sim(sim)));
+        let ops = Ops { release: true, args: ["events", "orders", "order:1"].map(OsString::from).to_vec() };
+        assert_eq!(parsed("events orders --release order:1"), Ok(Task::Ops(ops)));
+        assert_eq!(parsed("ops help"), Ok(Task::Ops(Ops { release: false, args: vec!["help".into()] })));
         assert_eq!(parsed(""), Ok(Task::Help));
     }
 

@@ -3,6 +3,7 @@
 mod build;
 mod flags;
 mod load;
+mod ops;
 mod sim;
 mod state;
 mod test;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Task::Up(up) => up::run(&up),
         Task::Token(token) => token::run(&token),
         Task::Load(load) => load::run(&load),
+        Task::Ops(ops) => ops::run(&ops),
         Task::Sim(sim) => sim::run(&sim),
         Task::Test { args } => test::run(&args),
     };

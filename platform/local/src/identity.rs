@@ -33,6 +33,12 @@ pub const ISSUER: &str = "https://issuer.skein.local/";
 /// The audience of a developer's token: the gateway.
 pub const GATEWAY_AUDIENCE: &str = "api://skein-gateway";
 
+/// The principal of whoever operates the system on this machine, as Entra ID would name a person.
+pub const OPERATOR_PRINCIPAL_ID: &str = "5f0c9d0e-6c1b-4f52-9d55-0a7e6f3b1c20";
+
+/// The client that an operator's tokens name: the tool, not the person.
+const OPERATOR_CLIENT_ID: &str = "1c2b7a86-3f0d-4d6a-8f0e-b1a0c5f4e9d3";
+
 /// How long a managed identity's token is good for.
 pub const MANAGED_IDENTITY_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
@@ -176,6 +182,14 @@ impl Issuer {
             exp,
         })?;
         Ok((token, exp))
+    }
+
+    /// A token of the system's operator for one plane, with the time it ends at (seconds since 1970).
+    ///
+    /// # Errors
+    /// A key that cannot sign.
+    pub fn issue_operator(&self, resource: &str) -> Result<(String, i64), IssuerError> {
+        self.issue_managed_identity(OPERATOR_PRINCIPAL_ID, OPERATOR_CLIENT_ID, resource)
     }
 
     /// A development token of a person, for the gateway.
@@ -398,6 +412,15 @@ mod tests {
         // The second time it is remembered, and still bound to its audience.
         issuer().verify(&token, "https://storage.azure.com").unwrap();
         assert!(issuer().verify(&token, "https://servicebus.azure.net").unwrap_err().0.contains("not for"));
+    }
+
+    #[test]
+    fn an_operator_is_a_principal_on_one_plane() {
+        let (token, expires_on) = issuer().issue_operator("https://servicebus.azure.net/.default").unwrap();
+        let caller = issuer().verify(&token, "https://servicebus.azure.net").unwrap();
+        assert_eq!(caller.oid, OPERATOR_PRINCIPAL_ID);
+        assert!(expires_on > now());
+        assert!(issuer().verify(&token, GATEWAY_AUDIENCE).unwrap_err().0.contains("not for"));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The command line of the local Azure.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use lexopt::prelude::*;
+use serde_json::json;
 use skein_local::gateway;
 use skein_local::identity::Issuer;
 use skein_local::serve::{self, Options};
@@ -24,6 +25,8 @@ skein-local serve --state DIR --resources FILE [options]
 
 skein-local token --state DIR --role operator|customer [--subject S]
   prints a development token for the gateway
+skein-local token --state DIR --resource URL
+  prints the operator's token for a plane, as `az account get-access-token` does: {\"accessToken\", \"expires_on\", …}
 ";
 
 const AZURITE: &str = "http://127.0.0.1:10002/devstoreaccount1";
@@ -31,6 +34,7 @@ const AZURITE: &str = "http://127.0.0.1:10002/devstoreaccount1";
 enum Command {
     Serve(Options),
     Token { state: PathBuf, role: String, subject: Option<String> },
+    OperatorToken { state: PathBuf, resource: String },
     Help,
 }
 
@@ -48,12 +52,12 @@ fn run() -> Result<()> {
     match parse()? {
         Command::Help => print!("{HELP}"),
         Command::Token { state, role, subject } => {
-            let folder = state.join("identity");
-            if !folder.is_dir() {
-                bail!("no local system has run on {}", state.display());
-            }
-            let token = gateway::development_token(&Issuer::open(&folder)?, &role, subject.as_deref());
+            let token = gateway::development_token(&issuer(&state)?, &role, subject.as_deref());
             println!("{}", token.map_err(anyhow::Error::msg)?);
+        }
+        Command::OperatorToken { state, resource } => {
+            let (token, expires_on) = issuer(&state)?.issue_operator(&resource)?;
+            println!("{}", json!({"accessToken": token, "expires_on": expires_on, "tokenType": "Bearer"}));
         }
         Command::Serve(options) => {
             let filter = tracing_subscriber::EnvFilter::try_from_default_env();
@@ -69,6 +73,15 @@ fn run() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The issuer of a system that has run.
+fn issuer(state: &Path) -> Result<Issuer> {
+    let folder = state.join("identity");
+    if !folder.is_dir() {
+        bail!("no local system has run on {}", state.display());
+    }
+    Ok(Issuer::open(&folder)?)
 }
 
 /// Becomes true with the first SIGINT or SIGTERM; the second ends the process at once.
@@ -99,7 +112,7 @@ fn parse() -> Result<Command> {
         Short('h') | Long("help") => return Ok(Command::Help),
         other => return Err(other.unexpected().into()),
     };
-    let (mut state, mut resources, mut role, mut subject) = (None, None, None, None);
+    let (mut state, mut resources, mut role, mut subject, mut resource) = (None, None, None, None, None);
     let (mut port, mut planes_port, mut azurite, mut retry_factor, mut chaos) = (8080, None, None, 0.1, None);
     let serve = command == "serve";
     while let Some(argument) = parser.next()? {
@@ -126,6 +139,7 @@ fn parse() -> Result<Command> {
             Value(url) if serve && azurite.is_some() => azurite = Some(url.string()?),
             Long("role") if !serve => role = Some(parser.value()?.string()?),
             Long("subject") if !serve => subject = Some(parser.value()?.string()?),
+            Long("resource") if !serve => resource = Some(parser.value()?.string()?),
             other => return Err(other.unexpected().into()),
         }
     }
@@ -140,7 +154,11 @@ fn parse() -> Result<Command> {
             retry_factor,
             chaos,
         })),
-        "token" => Ok(Command::Token { state, role: role.context("--role is missing")?, subject }),
+        "token" => match (role, resource) {
+            (Some(role), None) => Ok(Command::Token { state, role, subject }),
+            (None, Some(resource)) if subject.is_none() => Ok(Command::OperatorToken { state, resource }),
+            _ => bail!("either --role, with --subject where wanted, or --resource is expected"),
+        },
         other => bail!("there is no command {other:?}; --help lists them"),
     }
 }

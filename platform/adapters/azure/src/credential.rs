@@ -2,15 +2,21 @@
 
 use std::borrow::Cow;
 use std::error::Error as _;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use azure_core::credentials::{AccessToken, TokenCredential};
+use azure_core::credentials::{AccessToken, Secret, TokenCredential, TokenRequestOptions};
 use azure_core::error::{Error, ErrorKind};
 use azure_core::http::headers::AUTHORIZATION;
 use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{ClientOptions, Context, HttpClient, Request, StatusCode, Transport, Url};
-use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
+use azure_identity::{
+    AzureCliCredential, Executor, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
+    new_executor,
+};
+use serde::Deserialize;
 use time::{Duration, OffsetDateTime};
 use tokio::sync::Mutex;
 
@@ -33,6 +39,61 @@ pub fn managed_identity(http: Arc<dyn HttpClient>) -> azure_core::Result<Arc<dyn
     };
     let credential: Arc<dyn TokenCredential> = ManagedIdentityCredential::new(Some(options))?;
     Ok(credential)
+}
+
+/// The credential of whoever is signed in to the Azure CLI (`az login`): for tools that a person runs.
+///
+/// # Errors
+/// None that is known; the CLI is started with the first token.
+pub fn azure_cli() -> azure_core::Result<Arc<dyn TokenCredential>> {
+    let credential: Arc<dyn TokenCredential> = AzureCliCredential::new(None)?;
+    Ok(credential)
+}
+
+/// A credential whose tokens a program prints, as the Azure CLI does: it is started with `args` and the scope as the
+/// last one, and prints `{"accessToken": "…", "expires_on": seconds since 1970}`.
+pub fn of_program(program: impl Into<OsString>, args: impl IntoIterator<Item = OsString>) -> Arc<dyn TokenCredential> {
+    Arc::new(ProgramCredential { program: program.into(), args: args.into_iter().collect(), executor: new_executor() })
+}
+
+struct ProgramCredential {
+    program: OsString,
+    args: Vec<OsString>,
+    executor: Arc<dyn Executor>,
+}
+
+impl fmt::Debug for ProgramCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProgramCredential").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct PrintedToken {
+    #[serde(rename = "accessToken")]
+    token: Secret,
+    expires_on: i64,
+}
+
+#[async_trait]
+impl TokenCredential for ProgramCredential {
+    async fn get_token(&self, scopes: &[&str], _: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
+        let program = self.program.to_string_lossy();
+        let failed = |why: String| Error::with_message(ErrorKind::Credential, format!("{program}: {why}"));
+        let scope = scopes.first().ok_or_else(|| failed("a scope is expected".to_owned()))?;
+        let mut args: Vec<&OsStr> = self.args.iter().map(OsString::as_os_str).collect();
+        args.push(OsStr::new(scope));
+        let output =
+            self.executor.run(&self.program, &args).await.map_err(|error| failed(format!("cannot start: {error}")))?;
+        if !output.status.success() {
+            return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        }
+        let printed: PrintedToken = serde_json::from_slice(&output.stdout)
+            .map_err(|error| failed(format!("what it prints is no token: {error}")))?;
+        let expires_on = OffsetDateTime::from_unix_timestamp(printed.expires_on)
+            .map_err(|error| failed(format!("expires_on: {error}")))?;
+        Ok(AccessToken::new(printed.token, expires_on))
+    }
 }
 
 /// A token may go over https, and over http to a loopback address; nowhere else.

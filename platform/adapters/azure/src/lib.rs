@@ -14,6 +14,8 @@ pub mod tables;
 pub mod topic;
 mod transport;
 
+pub use azure_core::credentials::TokenCredential;
+pub use azure_core::http::HttpClient;
 pub use channel::EndpointError;
 pub use clock::SystemClock;
 pub use queue::ServiceBusQueues;

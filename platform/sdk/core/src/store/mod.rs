@@ -207,6 +207,16 @@ impl EventStore {
         Ok(loaded)
     }
 
+    /// The tip: one point read; `None` where nothing is known of the aggregate.
+    ///
+    /// # Errors
+    /// See [`EventStore::load`].
+    pub async fn tip(&self, id: &AggregateId) -> Result<Option<Tip>, Fault> {
+        let partition = id.key();
+        let row = self.shard(&partition).get(EVENTS_TABLE, &partition, rows::TIP).await?;
+        Ok(row.map(|row| Tip::read(&partition, &row)).transpose()?.map(|(tip, _)| tip))
+    }
+
     /// Reads commits forwards, from the one that holds version `from`, at most `limit`. Used by tools and
     /// republication, never on the hot path.
     ///
@@ -214,10 +224,7 @@ impl EventStore {
     /// See [`EventStore::load`].
     pub async fn read_forwards(&self, id: &AggregateId, from: u64, limit: usize) -> Result<Vec<Commit>, Fault> {
         let partition = id.key();
-        let Some(row) = self.shard(&partition).get(EVENTS_TABLE, &partition, rows::TIP).await? else {
-            return Ok(Vec::new());
-        };
-        let version = Tip::read(&partition, &row)?.0.version;
+        let Some(Tip { version, .. }) = self.tip(id).await? else { return Ok(Vec::new()) };
         let mut commits = Vec::new();
         // Commits sort newest first, but their keys can be computed: a window of versions is a range of keys, and a
         // commit may begin before the window it reaches into.

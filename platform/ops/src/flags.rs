@@ -1,0 +1,217 @@
+//! The command line.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use lexopt::prelude::*;
+use skein_core::{AggregateId, decode_key};
+
+use crate::places::PARTS;
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+skein-ops events SERVICE CATEGORY:ID   show an aggregate's commits
+    --from N             the first version [1]
+    --limit N            the most commits [100]
+
+of every command:
+    --state DIR          the local system [.skein]
+    --resources FILE     the list of resources [DIR/resources.json]
+    --at PART=URL        where a part of the service is, if the list does not say it; PART is event-store (an address
+                         for each shard, with commas), query-store, commands, events, topic, dead-letters or backups
+    --output text|json   [text]
+
+Locally the operator's tokens come from skein-local, on Azure from the Azure CLI (`az login`).
+Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 the command line is wrong,
+3 what was asked for is not there, 4 something was refused and left as it is.";
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// The command line.
+#[derive(Debug, PartialEq)]
+pub struct Flags {
+    /// Which system and service.
+    pub target: Target,
+    /// How results are printed.
+    pub output: Output,
+    /// What to do.
+    pub command: Command,
+}
+
+/// Which system and service.
+#[derive(Debug, PartialEq)]
+pub struct Target {
+    /// The service.
+    pub service: String,
+    /// The folder of the local system.
+    pub state: PathBuf,
+    /// The list of resources, where it is not the local system's.
+    pub resources: Option<PathBuf>,
+    /// Places that the command line names, by part.
+    pub given: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl Target {
+    /// The list of resources.
+    pub fn list(&self) -> PathBuf {
+        self.resources.clone().unwrap_or_else(|| self.state.join("resources.json"))
+    }
+}
+
+/// What to do.
+#[derive(Debug, PartialEq)]
+pub enum Command {
+    /// Show an aggregate's commits.
+    Events(Events),
+}
+
+/// `events`.
+#[derive(Debug, PartialEq)]
+pub struct Events {
+    /// Whose.
+    pub aggregate: AggregateId,
+    /// The first version.
+    pub from: u64,
+    /// The most commits.
+    pub limit: usize,
+}
+
+/// Everything that was given, by name.
+#[derive(Default)]
+struct Given {
+    values: Vec<String>,
+    from: Option<u64>,
+    limit: Option<usize>,
+}
+
+/// Reads the command line; `None` asks for the help.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse(mut args: lexopt::Parser) -> Result<Option<Flags>> {
+    let name = match args.next()? {
+        None | Some(Short('h') | Long("help")) => return Ok(None),
+        Some(Value(name)) => name.string()?,
+        Some(arg) => return Err(arg.unexpected().into()),
+    };
+    if name == "help" {
+        return Ok(None);
+    }
+    let mut target = Target { service: String::new(), state: ".skein".into(), resources: None, given: BTreeMap::new() };
+    let mut output = Output::Text;
+    let mut given = Given::default();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(None),
+            Long("state") => target.state = args.value()?.into(),
+            Long("resources") => target.resources = Some(args.value()?.into()),
+            Long("at") => {
+                let (part, urls) = place(&args.value()?.string()?)?;
+                target.given.insert(part, urls);
+            }
+            Long("output") => {
+                output = match args.value()?.string()?.as_str() {
+                    "text" => Output::Text,
+                    "json" => Output::Json,
+                    other => bail!("the output is text or json, not {other:?}"),
+                }
+            }
+            Long("from") if name == "events" => given.from = Some(args.value()?.parse()?),
+            Long("limit") if name == "events" => given.limit = Some(args.value()?.parse()?),
+            Value(value) => given.values.push(value.string()?),
+            _ => return Err(arg.unexpected().into()),
+        }
+    }
+    let mut values = std::mem::take(&mut given.values).into_iter();
+    let mut next = |what: &str| values.next().with_context(|| format!("{name} needs {what}"));
+    let command = match name.as_str() {
+        "events" => {
+            target.service = next("the SERVICE")?;
+            let aggregate = aggregate(&next("the aggregate, CATEGORY:ID")?)?;
+            let limit = given.limit.unwrap_or(100);
+            if limit == 0 {
+                bail!("--limit is 0; it is at least 1");
+            }
+            Command::Events(Events { aggregate, from: given.from.unwrap_or(1), limit })
+        }
+        other => bail!("there is no command {other:?}"),
+    };
+    if let Some(more) = values.next() {
+        bail!("{more:?} is one word too many");
+    }
+    Ok(Some(Flags { target, output, command }))
+}
+
+/// An aggregate as a key writes it, or as the business does.
+fn aggregate(text: &str) -> Result<AggregateId> {
+    let (category, id) = text.split_once(':').with_context(|| format!("{text:?} is not CATEGORY:ID"))?;
+    let id = decode_key(id).unwrap_or_else(|| id.to_owned());
+    Ok(AggregateId::new(category, &id)?)
+}
+
+/// `PART=URL,URL`.
+fn place(text: &str) -> Result<(&'static str, Vec<String>)> {
+    let (part, urls) = text.split_once('=').with_context(|| format!("{text:?} is not PART=URL"))?;
+    let known = PARTS.into_iter().find(|known| *known == part);
+    let part = known.with_context(|| format!("there is no part {part:?}; there are {}", PARTS.join(", ")))?;
+    let urls: Vec<_> = urls.split(',').map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
+    if urls.iter().any(String::is_empty) || (urls.len() > 1 && part != "event-store") {
+        bail!("--at {part} needs one address, of the event store one for each shard");
+    }
+    Ok((part, urls))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Flags, String> {
+        match parse(lexopt::Parser::from_args(line.split_whitespace())) {
+            Ok(flags) => flags.ok_or_else(|| "help".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn commands_are_read() {
+        let flags = parsed("events orders order:a=2Fb --from 3 --limit 7 --output json --state s").unwrap();
+        assert_eq!((flags.target.service.as_str(), flags.output), ("orders", Output::Json));
+        assert_eq!(flags.target.list(), PathBuf::from("s/resources.json"));
+        let aggregate = AggregateId::new("order", "a/b").unwrap();
+        assert_eq!(flags.command, Command::Events(Events { aggregate, from: 3, limit: 7 }));
+        let flags = parsed("events orders order:a/b --at event-store=https://a/,https://b --resources f").unwrap();
+        assert_eq!(flags.target.given["event-store"], ["https://a", "https://b"]);
+        assert_eq!(flags.target.list(), PathBuf::from("f"));
+        assert_eq!(parsed("help"), Err("help".into()));
+    }
+
+    #[test]
+    fn a_wrong_line_is_told_by_name() {
+        for (line, told) in [
+            ("evens", r#"there is no command "evens""#),
+            ("events", "events needs the SERVICE"),
+            ("events orders", "events needs the aggregate, CATEGORY:ID"),
+            ("events orders order", r#""order" is not CATEGORY:ID"#),
+            ("events orders Order:1", r#"the category "Order" must match [a-z][a-z0-9-]*"#),
+            ("events orders order:1 more", r#""more" is one word too many"#),
+            ("events orders order:1 --limit 0", "--limit is 0; it is at least 1"),
+            (
+                "events orders order:1 --at topic=a,b",
+                "--at topic needs one address, of the event store one for each shard",
+            ),
+            ("events orders order:1 --output xml", r#"the output is text or json, not "xml""#),
+            ("events orders order:1 --yes", "invalid option '--yes'"),
+        ] {
+            assert_eq!(parsed(line).unwrap_err(), told, "{line}");
+        }
+        assert!(parsed("events orders order:1 --at tropic=a").unwrap_err().starts_with("there is no part \"tropic\""));
+    }
+}

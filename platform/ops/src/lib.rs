@@ -1,0 +1,31 @@
+//! What operators do with a running system: look at events and dead letters, replay, back up and restore.
+//!
+//! Everything goes through the same data planes, adapters and rows that the services use; no service is linked. An
+//! operator signs in as a principal of their own: locally with tokens of the local issuer, on Azure with the Azure CLI.
+
+pub mod events;
+pub mod flags;
+pub mod operator;
+pub mod places;
+
+/// What a command came to: the exit status says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// All that was asked for: 0.
+    Fully,
+    /// What was asked for is not there: 3.
+    Nothing,
+    /// Something was refused and left as it is: 4.
+    Partly,
+}
+
+impl Done {
+    /// The exit status.
+    pub fn code(self) -> u8 {
+        match self {
+            Done::Fully => 0,
+            Done::Nothing => 3,
+            Done::Partly => 4,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! `skein-ops`: the operators' commands. `cargo xtask` builds it and hands over.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use skein_ops::flags::{self, Command};
+use skein_ops::operator::Operator;
+use skein_ops::{Done, events};
+
+fn main() -> ExitCode {
+    let flags = match flags::parse(lexopt::Parser::from_env()) {
+        Ok(Some(flags)) => flags,
+        Ok(None) => {
+            println!("{}", flags::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("skein-ops: {error}; see --help");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&flags) {
+        Ok(done) => ExitCode::from(done.code()),
+        Err(error) => {
+            eprintln!("skein-ops: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(flags: &flags::Flags) -> Result<Done> {
+    let operator = Operator::open(&flags.target)?;
+    match &flags.command {
+        Command::Events(ask) => events::run(&operator, ask, flags.output).await,
+    }
+}
