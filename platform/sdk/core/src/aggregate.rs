@@ -34,6 +34,10 @@ pub trait Aggregate: Default + Clone + Serialize + DeserializeOwned + Send + Syn
 
 /// Private events of one aggregate; [`crate::events!`] implements it.
 pub trait DomainEvent: Clone + Send + Sync + Sized + 'static {
+    /// Every name under which events of this type are stored, with the version that is written today. Whatever was
+    /// stored before, from version 1, can be read.
+    const STORED: &'static [(&'static str, u32)];
+
     /// The name under which the event is stored.
     fn name(&self) -> &'static str;
     /// The version of its payload.
@@ -81,21 +85,44 @@ pub enum DecodeError {
 /// Declares an aggregate's events: an enum with one variant a payload type, each with the name and version under
 /// which it is stored.
 ///
+/// What is stored never changes, so another form of a payload is a new version, and the former type stays to read what
+/// is there. `formerly` names the older types, newest first, down to version 1; each step is a `From`, pure, from one
+/// version to the next.
+///
 /// ```
 /// use serde::{Deserialize, Serialize};
+/// use skein_core::DomainEvent;
+///
 /// #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-/// pub struct Opened { pub by: String }
+/// pub struct Opened { pub by: String, pub urgent: bool }
+/// #[derive(Deserialize)]
+/// pub struct OpenedV1 { by: String }
+/// impl From<OpenedV1> for Opened {
+///     fn from(OpenedV1 { by }: OpenedV1) -> Self { Opened { by, urgent: false } }
+/// }
 /// skein_core::events! {
 ///     /// What happens to a ticket.
-///     pub enum TicketEvent { Opened(Opened) = ("TicketOpened", 1) }
+///     pub enum TicketEvent { Opened(Opened) = ("TicketOpened", 2) formerly (OpenedV1) }
 /// }
-/// let event = TicketEvent::from(Opened { by: "ann".into() });
-/// assert_eq!(skein_core::DomainEvent::name(&event), "TicketOpened");
+/// let stored = serde_json::value::to_raw_value(&serde_json::json!({"by": "ann"})).unwrap();
+/// let event = TicketEvent::decode("TicketOpened", 1, &stored).unwrap();
+/// assert_eq!(event, Opened { by: "ann".into(), urgent: false }.into());
+/// assert_eq!((event.name(), event.version()), ("TicketOpened", 2));
+/// ```
+///
+/// A version without a type to read it is refused when it is compiled:
+///
+/// ```compile_fail
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// # pub struct Opened { pub by: String }
+/// skein_core::events! { pub enum TicketEvent { Opened(Opened) = ("TicketOpened", 2) } }
 /// ```
 #[macro_export]
 macro_rules! events {
     ($(#[$meta:meta])* $vis:vis enum $name:ident {
-        $($(#[$variant_meta:meta])* $variant:ident($payload:ty) = ($stored:literal, $version:literal)),+ $(,)?
+        $($(#[$variant_meta:meta])* $variant:ident($payload:ty) = ($stored:literal, $version:literal)
+            $(formerly ($($former:ty),+ $(,)?))?),+ $(,)?
     }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq)]
@@ -105,7 +132,14 @@ macro_rules! events {
             fn from(payload: $payload) -> Self { $name::$variant(payload) }
         })+
 
+        $(const _: () = assert!(
+            $version == 1 + <[&str]>::len(&[$($(stringify!($former)),+)?]),
+            concat!($stored, ": one version for each type, down to 1: name the former ones with `formerly`"),
+        );)+
+
         impl $crate::DomainEvent for $name {
+            const STORED: &'static [(&'static str, u32)] = &[$(($stored, $version)),+];
+
             fn name(&self) -> &'static str { match self { $($name::$variant(_) => $stored),+ } }
             fn version(&self) -> u32 { match self { $($name::$variant(_) => $version),+ } }
             fn encode(&self) -> Result<Box<$crate::__private::RawValue>, $crate::__private::JsonError> {
@@ -117,7 +151,8 @@ macro_rules! events {
                 payload: &$crate::__private::RawValue,
             ) -> Result<Self, $crate::DecodeError> {
                 match name {
-                    $($stored => $crate::__private::decode_version(name, version, $version, payload).map($name::$variant),)+
+                    $($stored => $crate::__decode!(name, version, $version, payload, $payload $($(, $former)+)?)
+                        .map($name::$variant),)+
                     _ => Err($crate::DecodeError::UnknownName(name.to_owned())),
                 }
             }
@@ -125,7 +160,24 @@ macro_rules! events {
     };
 }
 
-/// Reads a payload of the one version that the code knows.
+/// Reads a payload of version `$known` as `$current`, and older ones through the types that they had.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __decode {
+    ($name:expr, $version:expr, $known:expr, $payload:expr, $current:ty) => {
+        $crate::__private::decode_version::<$current>($name, $version, $known, $payload)
+    };
+    ($name:expr, $version:expr, $known:expr, $payload:expr, $current:ty, $former:ty $(, $older:ty)*) => {
+        if $version < $known {
+            $crate::__decode!($name, $version, $known - 1, $payload, $former $(, $older)*)
+                .map(<$current as ::core::convert::From<$former>>::from)
+        } else {
+            $crate::__private::decode_version::<$current>($name, $version, $known, $payload)
+        }
+    };
+}
+
+/// Reads a payload of the one version that the type has.
 pub(crate) fn decode_version<T: DeserializeOwned>(
     name: &str,
     version: u32,

@@ -22,10 +22,61 @@ pub trait Contract: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The category of the aggregates that publish it.
     const CATEGORY: &'static str;
 
+    /// Reads a payload of this version; [`crate::formerly!`] lets it read older ones, too.
+    ///
+    /// # Errors
+    /// A version that this code does not know, or a payload of another shape.
+    fn decode(version: u32, data: &RawValue) -> Result<Self, DecodeError> {
+        decode_version(Self::TYPE, version, Self::VERSION, data)
+    }
+
     /// The CloudEvents type: `service.Name.v1`.
     fn type_name() -> String {
         format!("{}.v{}", Self::TYPE, Self::VERSION)
     }
+}
+
+/// Within `impl Contract`: the types of the older versions, newest first, down to version 1. Each step is a `From`, pure,
+/// from one version to the next. What was published stays as it is, and is republished so, for as long as it is kept.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use skein_core::Contract;
+///
+/// #[derive(Serialize, Deserialize)]
+/// pub struct Opened { pub by: String, pub urgent: bool }
+/// #[derive(Deserialize)]
+/// pub struct OpenedV1 { by: String }
+/// impl From<OpenedV1> for Opened {
+///     fn from(OpenedV1 { by }: OpenedV1) -> Self { Opened { by, urgent: false } }
+/// }
+/// impl Contract for Opened {
+///     const TYPE: &'static str = "desk.Opened";
+///     const VERSION: u32 = 2;
+///     const CATEGORY: &'static str = "ticket";
+///     skein_core::formerly!(OpenedV1);
+/// }
+/// let published = serde_json::value::to_raw_value(&serde_json::json!({"by": "ann"})).unwrap();
+/// assert!(!Opened::decode(1, &published).unwrap().urgent);
+/// assert!(Opened::decode(3, &published).is_err());
+/// ```
+#[macro_export]
+macro_rules! formerly {
+    ($($former:ty),+ $(,)?) => {
+        fn decode(
+            version: u32,
+            data: &$crate::__private::RawValue,
+        ) -> ::core::result::Result<Self, $crate::DecodeError> {
+            const {
+                assert!(
+                    <Self as $crate::Contract>::VERSION as usize == 1 + <[&str]>::len(&[$(stringify!($former)),+]),
+                    "one version for each type, down to 1: name all former ones with `formerly!`",
+                );
+            }
+            let known = <Self as $crate::Contract>::VERSION;
+            $crate::__decode!(<Self as $crate::Contract>::TYPE, version, known, data, Self, $($former),+)
+        }
+    };
 }
 
 /// A set of contracts that a consumer reads; [`crate::contracts!`] makes one.
@@ -68,18 +119,12 @@ macro_rules! contracts {
             fn decode(event: &$crate::CloudEvent) -> Option<Result<Self, $crate::DecodeError>> {
                 let (name, version) = event.type_and_version()?;
                 $(if name == <$contract as $crate::Contract>::TYPE {
-                    return Some($crate::__private::decode_contract::<$contract>(name, version, &event.data)
-                        .map($name::$variant));
+                    return Some(<$contract as $crate::Contract>::decode(version, &event.data).map($name::$variant));
                 })+
                 None
             }
         }
     };
-}
-
-/// Reads a contract's payload.
-pub(crate) fn decode_contract<C: Contract>(name: &str, version: u32, data: &RawValue) -> Result<C, DecodeError> {
-    decode_version(name, version, C::VERSION, data)
 }
 
 /// A CloudEvent 1.0 in its JSON format, with Skein's extension attributes.

@@ -40,7 +40,7 @@ pub mod __private {
     pub use serde_json::Error as JsonError;
     pub use serde_json::value::{RawValue, to_raw_value};
 
-    use crate::{Contract, DecodeError};
+    use crate::DecodeError;
 
     pub fn decode_version<T: serde::de::DeserializeOwned>(
         name: &str,
@@ -49,9 +49,5 @@ pub mod __private {
         payload: &RawValue,
     ) -> Result<T, DecodeError> {
         crate::aggregate::decode_version(name, version, known, payload)
-    }
-
-    pub fn decode_contract<C: Contract>(name: &str, version: u32, data: &RawValue) -> Result<C, DecodeError> {
-        crate::cloud_event::decode_contract(name, version, data)
     }
 }

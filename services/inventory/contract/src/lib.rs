@@ -7,6 +7,7 @@ use skein_core::Contract;
 
 /// How many units of a SKU there are. Their sum is what was received, adjusted and returned.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Levels {
     /// Free to be ordered.
@@ -19,6 +20,7 @@ pub struct Levels {
 
 /// Units arrived.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockReceived {
     /// The stock keeping unit. Its case counts.
@@ -31,6 +33,7 @@ pub struct StockReceived {
 
 /// Somebody counted, broke or found units.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockAdjusted {
     /// The stock keeping unit.
@@ -45,6 +48,7 @@ pub struct StockAdjusted {
 
 /// A customer sent units back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockReturned {
     /// The stock keeping unit.
@@ -59,6 +63,7 @@ pub struct StockReturned {
 
 /// Units are held for an order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockReserved {
     /// The stock keeping unit.
@@ -73,6 +78,7 @@ pub struct StockReserved {
 
 /// An order asked for more than is available, and got nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockReservationRefused {
     /// The stock keeping unit.
@@ -87,6 +93,7 @@ pub struct StockReservationRefused {
 
 /// Units that were held for an order are free again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockReleased {
     /// The stock keeping unit.
@@ -101,6 +108,7 @@ pub struct StockReleased {
 
 /// Units that were held for an order are the buyer's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockSold {
     /// The stock keeping unit.
@@ -115,6 +123,7 @@ pub struct StockSold {
 
 /// Units of a confirmed order are free again: it was cancelled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockRestocked {
     /// The stock keeping unit.
@@ -129,6 +138,7 @@ pub struct StockRestocked {
 
 /// Every unit of an order is held for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ReservationCompleted {
     /// The order.
@@ -137,6 +147,7 @@ pub struct ReservationCompleted {
 
 /// An order cannot be filled; nothing is held for it any more, or will soon not be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ReservationFailed {
     /// The order.

@@ -29,6 +29,17 @@ fn deployed(app: &FunctionApp) -> FunctionList {
 }
 
 #[test]
+fn what_is_published_has_a_schema() {
+    for published in inventory_infra::service().publishes {
+        let schema = format!("../contract/schemas/{}.json", published.contract);
+        assert!(
+            std::path::Path::new(&schema).is_file(),
+            "{schema} is missing: name the contract in the contract's tests"
+        );
+    }
+}
+
+#[test]
 fn the_descriptor_deploys_what_the_binaries_serve() {
     let described = inventory_infra::service();
     let (ports, query_ports) = (ports(), query_ports());

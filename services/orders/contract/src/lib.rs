@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 
 /// A line of an order or a return.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
     /// The stock keeping unit. Its case counts.
@@ -20,11 +21,13 @@ pub struct Line {
     /// How many, at least 1.
     pub quantity: u32,
     /// The price of one, at least 0.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub unit_price: Decimal,
 }
 
 /// Where an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum OrderStatus {
     /// Nobody has looked at the stock yet.
@@ -39,6 +42,7 @@ pub enum OrderStatus {
 
 /// A customer, or a guest, ordered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderPlaced {
     /// The order.
@@ -51,15 +55,18 @@ pub struct OrderPlaced {
     pub country: Option<String>,
     /// When it was placed.
     #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub placed_at: OffsetDateTime,
     /// What was ordered, 1 to 1,000 lines. One SKU may stand in several.
     pub lines: Vec<Line>,
     /// The sum of all lines.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub total: Decimal,
 }
 
 /// The stock suffices: the units are the buyer's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderConfirmed {
     /// The order.
@@ -69,13 +76,16 @@ pub struct OrderConfirmed {
     pub customer_id: Option<String>,
     /// When it was placed.
     #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub placed_at: OffsetDateTime,
     /// The sum of all lines.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub total: Decimal,
 }
 
 /// Something is out of stock: the order waits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderBackordered {
     /// The order.
@@ -85,13 +95,16 @@ pub struct OrderBackordered {
     pub customer_id: Option<String>,
     /// When it was placed.
     #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub placed_at: OffsetDateTime,
     /// The sum of all lines.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub total: Decimal,
 }
 
 /// The order is off.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderCancelled {
     /// The order.
@@ -101,8 +114,10 @@ pub struct OrderCancelled {
     pub customer_id: Option<String>,
     /// When it was placed.
     #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub placed_at: OffsetDateTime,
     /// The sum of all lines.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub total: Decimal,
     /// Where the order stood before.
     pub former_status: OrderStatus,
@@ -110,6 +125,7 @@ pub struct OrderCancelled {
 
 /// Units came back. A return does not say from which order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ReturnRecorded {
     /// The return.
@@ -119,10 +135,12 @@ pub struct ReturnRecorded {
     pub customer_id: Option<String>,
     /// When they came back.
     #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub returned_at: OffsetDateTime,
     /// What came back, 1 to 1,000 lines. One SKU may stand in several.
     pub lines: Vec<Line>,
     /// What the customer gets back: the sum of all lines.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub total: Decimal,
 }
 
