@@ -83,6 +83,7 @@ fn said(receipt: &Receipt) -> String {
     let (kind, command, status, version) = match receipt {
         Receipt::Decided { command, status, version } => ("", command, status, version),
         Receipt::Duplicate { command, status, version } => ("again ", command, status, version),
+        Receipt::Republished { command, events } => return format!("republished {events} events for {command}"),
     };
     let status = match status {
         OutcomeStatus::Committed => "committed",

@@ -18,7 +18,7 @@ use serde_json::{Map, Value as Json, json};
 use skein_azure::tables::multipart;
 use skein_azure::{AzureTableStore, TableCredential};
 use skein_core::ports::TableStore;
-use skein_core::table::{Etag, Operation, Range, Row, StoredRow, Value};
+use skein_core::table::{Etag, Operation, Range, Row, StoredRow, Sweep, Value};
 use skein_testing::simulator::{Answer, READ_PAUSE, Request, Wire, current};
 
 /// An account's address; nothing listens there.
@@ -188,6 +188,16 @@ impl TableService {
                 .map(|(_, value)| text(value))
         };
         let filter = query("$filter")?;
+        if let Some(from) = literal(&filter, "PartitionKey ge '") {
+            let sweep = Sweep {
+                from,
+                to: literal(&filter, "PartitionKey lt '")?,
+                row: literal(&filter, "RowKey eq '"),
+                top: query("$top")?.parse().ok()?,
+            };
+            let from = query("NextPartitionKey").map(|partition| (partition, query("NextRowKey").unwrap_or_default()));
+            return Some(Request::Sweep { table, sweep, from });
+        }
         let range = Range {
             partition: literal(&filter, "PartitionKey eq '")?,
             from: literal(&filter, "RowKey ge '").unwrap_or_default(),
@@ -282,6 +292,15 @@ impl HttpClient for TableService {
                 if let Some(next) = page.next {
                     headers.push(("x-ms-continuation-nextpartitionkey", partition.clone()));
                     headers.push(("x-ms-continuation-nextrowkey", next.0));
+                }
+                response(200, &headers, json!({ "value": rows }).to_string())
+            }
+            Answer::Swept(page) => {
+                let rows: Vec<Json> = page.rows.iter().map(|(partition, row)| write_entity(partition, row)).collect();
+                let mut headers = Vec::new();
+                if let Some((partition, key)) = page.next.as_ref().and_then(|next| next.0.split_once('\n')) {
+                    headers.push(("x-ms-continuation-nextpartitionkey", partition.to_owned()));
+                    headers.push(("x-ms-continuation-nextrowkey", key.to_owned()));
                 }
                 response(200, &headers, json!({ "value": rows }).to_string())
             }

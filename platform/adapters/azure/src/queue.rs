@@ -11,6 +11,10 @@ use azure_core::http::{HttpClient, Method, Request, Url};
 use serde_json::json;
 use skein_core::ports::{CommandQueue, Message, SendError};
 
+use time::UtcOffset;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
 use crate::channel::{Channel, EndpointError, endpoint, sent};
 use crate::credential::BearerPolicy;
 
@@ -21,11 +25,15 @@ const MAX_BATCH: usize = 100;
 /// The most bytes of one request with several messages: the limit of the Standard tier is 256 KB for all of them.
 const MAX_BATCH_BYTES: usize = 200 * 1024;
 
+/// The time of RFC 1123, as HTTP writes it.
+const HTTP_DATE: &[BorrowedFormatItem<'_>] =
+    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+
 const BROKER_PROPERTIES: HeaderName = HeaderName::from_static("brokerproperties");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const DIAGNOSTIC_ID: HeaderName = HeaderName::from_static("diagnostic-id");
 
-/// Queues of Service Bus, by the name of the service that receives.
+/// Queues of Service Bus, by the names of [`skein_core::ports`].
 #[derive(Debug, Clone)]
 pub struct ServiceBusQueues {
     channel: Channel,
@@ -39,7 +47,7 @@ struct Queue {
 }
 
 impl ServiceBusQueues {
-    /// Sends to these queues: the service's name and the queue's address, as in
+    /// Sends to these queues: each name and the queue's address, as in
     /// `https://{namespace}.servicebus.windows.net/{queue}`.
     ///
     /// # Errors
@@ -65,10 +73,10 @@ impl ServiceBusQueues {
 
 #[async_trait]
 impl CommandQueue for ServiceBusQueues {
-    async fn send(&self, service: &str, messages: &[Message]) -> Result<(), SendError> {
-        let queue = self.queues.get(service).ok_or_else(|| SendError::Refused {
-            target: service.to_owned(),
-            reason: "no command queue of this service is configured".to_owned(),
+    async fn send(&self, queue: &str, messages: &[Message]) -> Result<(), SendError> {
+        let queue = self.queues.get(queue).ok_or_else(|| SendError::Refused {
+            target: queue.to_owned(),
+            reason: "no queue of this name is configured".to_owned(),
         })?;
         for request in requests(messages) {
             // Sending again is safe: receivers discard what they have seen.
@@ -135,7 +143,14 @@ fn batch_item(message: &Message) -> Option<String> {
 }
 
 fn broker_properties(message: &Message) -> serde_json::Value {
-    json!({ "MessageId": message.id, "SessionId": message.session })
+    let mut properties = json!({ "MessageId": message.id });
+    if !message.session.is_empty() {
+        properties["SessionId"] = message.session.as_str().into();
+    }
+    if let Some(time) = message.not_before.and_then(|time| time.to_offset(UtcOffset::UTC).format(&HTTP_DATE).ok()) {
+        properties["ScheduledEnqueueTimeUtc"] = time.into();
+    }
+    properties
 }
 
 impl Send<'_> {
@@ -184,7 +199,8 @@ mod tests {
     use super::*;
 
     fn message(id: usize, body: impl Into<Bytes>) -> Message {
-        Message { id: id.to_string(), session: "order:é".to_owned(), traceparent: None, body: body.into() }
+        let session = "order:é".to_owned();
+        Message { id: id.to_string(), session, not_before: None, traceparent: None, body: body.into() }
     }
 
     #[test]
@@ -228,5 +244,16 @@ mod tests {
             Some(r#"{"MessageId":"1","SessionId":"order:\u00e9"}"#)
         );
         assert_eq!(request.headers().get_optional_str(&TRACEPARENT), Some("\"00-1-2-01\""));
+    }
+
+    #[test]
+    fn a_message_may_wait_for_its_time_and_needs_no_session() {
+        let mut message = message(1, "{}");
+        message.session.clear();
+        message.not_before = Some(time::macros::datetime!(2026-01-02 5:04:05.678 +2));
+        assert_eq!(
+            broker_properties(&message),
+            json!({"MessageId": "1", "ScheduledEnqueueTimeUtc": "Fri, 02 Jan 2026 03:04:05 GMT"})
+        );
     }
 }

@@ -25,6 +25,7 @@ fn message(id: &str) -> Message {
     Message {
         id: id.to_owned(),
         session: "order:1".to_owned(),
+        not_before: None,
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         body: Bytes::from_static(b"{\"a\":1.0}"),
     }

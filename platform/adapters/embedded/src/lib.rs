@@ -17,7 +17,8 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use skein_core::ports::{TableError, TableStore, TransactError};
 use skein_core::table::{
-    Continuation, Etag, Operation, Page, Range, StoredRow, check_key, check_range, check_transaction,
+    Continuation, Etag, Operation, Page, Range, StoredRow, Sweep, SweepPage, check_key, check_range, check_sweep,
+    check_transaction,
 };
 
 use crate::threads::Threads;
@@ -276,6 +277,30 @@ impl TableStore for EmbeddedStore {
             Ok(Page { rows, next })
         })
         .await
+    }
+
+    async fn sweep(&self, table: &str, sweep: &Sweep, from: Option<&Continuation>) -> Result<SweepPage, TableError> {
+        check_sweep(sweep)?;
+        // No key holds a line break.
+        let read = |from: &Continuation| {
+            from.0.split_once('\n').map(|(partition, key)| (partition.to_owned(), key.to_owned()))
+        };
+        let start = match from {
+            None => None,
+            Some(from) => {
+                Some(read(from).ok_or_else(|| TableError::Refused("a continuation of another store".to_owned()))?)
+            }
+        };
+        let row = sweep.row.clone().map(|row| (row, true));
+        let scan = Scan {
+            partitions: Bounds { lower: Some((sweep.from.clone(), true)), upper: Some((sweep.to.clone(), false)) },
+            rows: Bounds { lower: row.clone(), upper: row },
+            start,
+            top: sweep.top,
+        };
+        let ScanPage { rows, next } = self.scan(table, scan).await?;
+        let next = next.map(|(partition, key)| Continuation(format!("{partition}\n{key}")));
+        Ok(SweepPage { rows, next })
     }
 
     async fn transact(

@@ -133,6 +133,7 @@ impl Envelope {
         Ok(Message {
             id: crate::id::encode_key(self.id.as_str()),
             session: self.aggregate.key(),
+            not_before: None,
             traceparent: self.trace.traceparent.clone(),
             body: Bytes::from(body),
         })

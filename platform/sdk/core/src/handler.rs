@@ -23,6 +23,7 @@ use crate::envelope::{Envelope, Trace};
 use crate::fault::Fault;
 use crate::id::{AggregateId, CommandId, Principal};
 use crate::ports::{Clock, CommandQueue, EventBus, Message, TableStore, TransactError};
+use crate::republish::{self, SYSTEM_PREFIX};
 use crate::store::{
     Commit, CommitMeta, EventStore, Loaded, Outcome, OutcomeStatus, RejectionRecord, StoredEvent, Tip, corrupt,
 };
@@ -73,6 +74,13 @@ pub enum Receipt {
         /// The aggregate's version after it.
         version: u64,
     },
+    /// Stored events were sent again.
+    Republished {
+        /// The system command.
+        command: CommandId,
+        /// How many.
+        events: u64,
+    },
 }
 
 /// The command handler of one service.
@@ -80,6 +88,7 @@ pub struct CommandHandler {
     engine: Engine,
     /// By category and type.
     executors: HashMap<(&'static str, &'static str), Registered>,
+    slices: republish::Done,
     caches: HashMap<&'static str, Box<dyn std::any::Any + Send + Sync>>,
 }
 
@@ -95,6 +104,7 @@ impl CommandHandler {
                 clock: ports.clock,
             },
             executors: HashMap::new(),
+            slices: republish::Done::default(),
             caches: HashMap::new(),
         }
     }
@@ -102,9 +112,10 @@ impl CommandHandler {
     /// Registers what `A` decides on.
     ///
     /// # Panics
-    /// When two aggregates share a category, or two commands of one aggregate a type.
+    /// When two aggregates share a category, or two commands of one aggregate a type, or a type is a system command's.
     #[must_use]
     pub fn handle<A: Handle<C>, C: Command>(mut self) -> Self {
+        assert!(!C::TYPE.starts_with(SYSTEM_PREFIX), "{} begins like a system command", C::TYPE);
         let cache = self.caches.entry(A::CATEGORY).or_insert_with(|| Box::new(Cache::<A>::default()));
         let cache: &Cache<A> = cache.downcast_ref().expect("one category belongs to one aggregate");
         let executor = Executor { cache: cache.clone(), command: PhantomData::<fn() -> C> };
@@ -124,6 +135,9 @@ impl CommandHandler {
         let faults = engine.store.first_shard();
         crate::delivery::run("commands", delivery, faults, &*engine.clock, |handled_before| async move {
             let envelope = Envelope::from_json(body).map_err(|error| Fault::permanent("MALFORMED_COMMAND", error))?;
+            if envelope.name.starts_with(SYSTEM_PREFIX) {
+                return republish::execute(engine, &self.slices, &envelope).await;
+            }
             // Unknown types and versions may come from newer code that runs beside this one: they may pass.
             let registered =
                 self.executors.get(&(envelope.aggregate.category(), envelope.name.as_str())).ok_or_else(|| {
@@ -147,11 +161,11 @@ struct Registered {
     executor: Box<dyn Execute>,
 }
 
-struct Engine {
-    service: String,
-    store: EventStore,
-    queue: Arc<dyn CommandQueue>,
-    bus: Arc<dyn EventBus>,
+pub(crate) struct Engine {
+    pub service: String,
+    pub store: EventStore,
+    pub queue: Arc<dyn CommandQueue>,
+    pub bus: Arc<dyn EventBus>,
     clock: Arc<dyn Clock>,
 }
 

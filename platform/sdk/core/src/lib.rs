@@ -19,6 +19,7 @@ mod id;
 pub mod ports;
 mod projection;
 mod reaction;
+pub mod republish;
 pub mod store;
 pub mod submit;
 pub mod table;

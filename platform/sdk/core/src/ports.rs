@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use time::OffsetDateTime;
 
-use crate::table::{Continuation, Etag, Operation, Page, Range, StoredRow};
+use crate::table::{Continuation, Etag, Operation, Page, Range, StoredRow, Sweep, SweepPage};
 
 /// Why a read, or a write whose fate is known, did not happen.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -53,6 +53,9 @@ pub trait TableStore: Send + Sync {
     /// Reads one page of a range. One call is one request.
     async fn query(&self, table: &str, range: &Range, from: Option<&Continuation>) -> Result<Page, TableError>;
 
+    /// Reads one page over partitions. One call is one request.
+    async fn sweep(&self, table: &str, sweep: &Sweep, from: Option<&Continuation>) -> Result<SweepPage, TableError>;
+
     /// Writes all operations to one partition, or none, in one request that is never repeated by the adapter. Returns
     /// the new tag of each operation's row, in order; `None` for deletions.
     async fn transact(
@@ -63,16 +66,19 @@ pub trait TableStore: Send + Sync {
     ) -> Result<Vec<Option<Etag>>, TransactError>;
 }
 
-/// A message for a command queue.
+/// A message for a queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// The message id, at most 128 characters.
     pub id: String,
-    /// The session: all messages of one session are handled in order, one at a time.
+    /// The session: all messages of one session are handled in order, one at a time. Empty for a queue without
+    /// sessions.
     pub session: String,
+    /// When the message may be received; at once where that is absent or past. To the second.
+    pub not_before: Option<OffsetDateTime>,
     /// The W3C trace context of the sender.
     pub traceparent: Option<String>,
-    /// The body: an [`crate::Envelope`] in JSON.
+    /// The body, JSON: in a command queue an [`crate::Envelope`].
     pub body: Bytes,
 }
 
@@ -105,11 +111,22 @@ pub enum SendError {
     },
 }
 
-/// The command queues of the services, by the service's name.
+/// The name of a service's events queue.
+pub fn events_queue(service: &str) -> String {
+    format!("{service}/events")
+}
+
+/// The name of a service's rebuild queue.
+pub fn rebuild_queue(service: &str) -> String {
+    format!("{service}/rebuild")
+}
+
+/// The queues of the services, by name: a service's name means its command queue; [`events_queue`] and
+/// [`rebuild_queue`] name the others.
 #[async_trait]
 pub trait CommandQueue: Send + Sync {
     /// Sends the messages in order. An adapter may need several requests; a failure may leave the first ones sent.
-    async fn send(&self, service: &str, messages: &[Message]) -> Result<(), SendError>;
+    async fn send(&self, queue: &str, messages: &[Message]) -> Result<(), SendError>;
 }
 
 /// The topic that integration events are published to.
@@ -122,8 +139,13 @@ pub trait EventBus: Send + Sync {
 /// Time and waiting.
 #[async_trait]
 pub trait Clock: Send + Sync {
-    /// The current time, UTC.
+    /// The current time, UTC. It may jump, also backwards.
     fn now(&self) -> OffsetDateTime;
+
+    /// The time since some moment in the past, which never runs backwards where the machine has such a clock.
+    fn monotonic(&self) -> Duration {
+        (self.now() - OffsetDateTime::UNIX_EPOCH).unsigned_abs()
+    }
 
     /// Returns when the duration has passed.
     async fn sleep(&self, duration: Duration);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 mod limits;
 
 pub use limits::{
-    MAX_BINARY_BYTES, MAX_KEY_BYTES, MAX_PROPERTIES, check_key, check_range, check_rows, check_transaction,
+    MAX_BINARY_BYTES, MAX_KEY_BYTES, MAX_PROPERTIES, check_key, check_range, check_rows, check_sweep, check_transaction,
 };
 
 /// The most operations that one entity-group transaction may hold (Azure Tables: 100).
@@ -197,6 +197,30 @@ pub struct Page {
     pub next: Option<Continuation>,
 }
 
-/// Where a range read goes on, opaque to the caller.
+/// A read over partitions, ascending by partition key and row key: `from <= partition key < to`.
+///
+/// The store may visit every row between, also those that are not asked for: nothing for a hot path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sweep {
+    /// The lowest partition key, inclusive.
+    pub from: String,
+    /// The upper bound of the partition key, exclusive.
+    pub to: String,
+    /// Only rows with this key; `None` for all.
+    pub row: Option<String>,
+    /// The most rows of one page, 1 to 1,000. A page may hold fewer, even none, and still have a successor.
+    pub top: u32,
+}
+
+/// One page of a sweep.
+#[derive(Debug, Clone, Default)]
+pub struct SweepPage {
+    /// Partition key and row, ascending.
+    pub rows: Vec<(String, StoredRow)>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Continuation>,
+}
+
+/// Where a read goes on, opaque to the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Continuation(pub String);

@@ -14,7 +14,7 @@ use skein_core::handler::{CommandHandler, Delivery, Ports};
 use skein_core::ports::{Clock, CommandQueue, EventBus, Message, SendError, TableError, TableStore, TransactError};
 use skein_core::store::Outcome;
 use skein_core::submit::Submitter;
-use skein_core::table::{Continuation, Etag, Operation, Page as Rows, Properties, Range, StoredRow};
+use skein_core::table::{Continuation, Etag, Operation, Page as Rows, Properties, Range, StoredRow, Sweep, SweepPage};
 use skein_core::views::Listing;
 use skein_core::{
     Aggregate, AggregateId, Command, CommandId, Decision, Envelope, Fault, Handle, Principal, Rejection, Trace,
@@ -216,6 +216,10 @@ impl TableStore for Memory {
             })
             .collect();
         Ok(Rows { rows, next: None })
+    }
+
+    async fn sweep(&self, _: &str, _: &Sweep, _: Option<&Continuation>) -> Result<SweepPage, TableError> {
+        Err(TableError::Refused("nobody sweeps here".into()))
     }
 
     async fn transact(

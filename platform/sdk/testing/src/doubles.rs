@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use skein_core::ports::{Clock, CommandQueue, EventBus, Message, SendError, TableError, TableStore, TransactError};
-use skein_core::table::{Continuation, Etag, Operation, Page, Range, StoredRow};
+use skein_core::table::{Continuation, Etag, Operation, Page, Range, StoredRow, Sweep, SweepPage};
 use time::OffsetDateTime;
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -22,6 +22,8 @@ pub enum Call {
     Get(String),
     /// A range read.
     Query,
+    /// A read over partitions.
+    Sweep,
     /// A transaction, with its row keys.
     Transact(Vec<String>),
 }
@@ -82,6 +84,11 @@ impl TableStore for Recorder {
         self.inner.query(table, range, from).await
     }
 
+    async fn sweep(&self, table: &str, sweep: &Sweep, from: Option<&Continuation>) -> Result<SweepPage, TableError> {
+        self.record(table, Call::Sweep);
+        self.inner.sweep(table, sweep, from).await
+    }
+
     async fn transact(
         &self,
         table: &str,
@@ -120,7 +127,7 @@ pub struct MemoryQueue {
 }
 
 impl MemoryQueue {
-    /// The messages sent since the last time, with the service they went to.
+    /// The messages sent since the last time, with the queue they went to.
     pub fn take(&self) -> Vec<(String, Message)> {
         lock(&self.sent).drain(..).collect()
     }
@@ -133,9 +140,9 @@ impl MemoryQueue {
 
 #[async_trait]
 impl CommandQueue for MemoryQueue {
-    async fn send(&self, service: &str, messages: &[Message]) -> Result<(), SendError> {
-        fail_if_told(&self.failures, service)?;
-        lock(&self.sent).extend(messages.iter().map(|message| (service.to_owned(), message.clone())));
+    async fn send(&self, queue: &str, messages: &[Message]) -> Result<(), SendError> {
+        fail_if_told(&self.failures, queue)?;
+        lock(&self.sent).extend(messages.iter().map(|message| (queue.to_owned(), message.clone())));
         Ok(())
     }
 }

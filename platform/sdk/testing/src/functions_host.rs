@@ -172,7 +172,13 @@ impl Service {
     /// # Panics
     /// When the function fails.
     pub async fn publish(&self, event: Bytes) {
-        let message = Message { id: "event".to_owned(), session: String::new(), traceparent: None, body: event };
+        let message = Message {
+            id: "event".to_owned(),
+            session: String::new(),
+            not_before: None,
+            traceparent: None,
+            body: event,
+        };
         let answer = self.query.deliver("events", &message, 1).await.expect("the query app answers");
         assert_eq!(answer.status, 200, "{}", answer.body);
     }

@@ -50,10 +50,14 @@ struct Answer {
     value: Vec<Map<String, Json>>,
 }
 
-/// Reads the rows of a query's answer.
-pub(crate) fn rows(body: &[u8]) -> Result<Vec<StoredRow>, String> {
+/// Reads the rows of a query's answer, each with its partition key.
+pub(crate) fn rows(body: &[u8]) -> Result<Vec<(String, StoredRow)>, String> {
     let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    answer.value.into_iter().map(|entity| stored(entity, None)).collect()
+    let row = |entity: Map<String, Json>| {
+        let partition = entity.get("PartitionKey").and_then(Json::as_str).ok_or("a row without a partition key")?;
+        Ok((partition.to_owned(), stored(entity, None)?))
+    };
+    answer.value.into_iter().map(row).collect()
 }
 
 /// Reads one row; the tag may stand in a header or in the row.

@@ -16,7 +16,8 @@ use azure_core::http::policies::Policy;
 use azure_core::http::{HttpClient, Method, RawResponse, Request, Url};
 use skein_core::ports::{TableError, TableStore, TransactError};
 use skein_core::table::{
-    Continuation, Etag, Operation, Page, Range, StoredRow, check_key, check_range, check_transaction,
+    Continuation, Etag, Operation, Page, Range, StoredRow, Sweep, SweepPage, check_key, check_range, check_sweep,
+    check_transaction,
 };
 
 use crate::channel::{Channel, EndpointError, Failure, endpoint, excerpt, header};
@@ -130,26 +131,22 @@ impl TableStore for AzureTableStore {
         if let Some(to) = &range.to {
             filter.push_str(&format!(" and RowKey lt '{}'", doubled(to)));
         }
-        let mut path = format!("/{table}()?$filter={}&$top={}", percent(&filter), range.top);
-        if let Some(from) = from {
-            let (partition, row): (String, Option<String>) = serde_json::from_str(&from.0)
-                .map_err(|_| TableError::Refused("a continuation of another store".to_owned()))?;
-            path.push_str(&format!("&NextPartitionKey={}", percent(&partition)));
-            if let Some(row) = row {
-                path.push_str(&format!("&NextRowKey={}", percent(&row)));
-            }
-        }
-        let mut request = self.request(&path, Method::Get)?;
-        let response = self.channel.repeating(&mut request).await.map_err(unsent)?;
-        if u16::from(response.status()) != 200 {
-            return Err(refusal(&response));
-        }
+        let (response, next) = self.page(table, &filter, range.top, from).await?;
         let rows = entity::rows(response.body()).map_err(TableError::Malformed)?;
-        let next = header(&response, "x-ms-continuation-nextpartitionkey").map(|partition| {
-            let row = header(&response, "x-ms-continuation-nextrowkey");
-            Continuation(serde_json::json!([partition, row]).to_string())
-        });
-        Ok(Page { rows, next })
+        Ok(Page { rows: rows.into_iter().map(|(_, row)| row).collect(), next })
+    }
+
+    async fn sweep(&self, table: &str, sweep: &Sweep, from: Option<&Continuation>) -> Result<SweepPage, TableError> {
+        check_table(table)?;
+        check_sweep(sweep)?;
+        let (low, high) = (doubled(&sweep.from), doubled(&sweep.to));
+        let mut filter = format!("PartitionKey ge '{low}' and PartitionKey lt '{high}'");
+        if let Some(row) = &sweep.row {
+            filter.push_str(&format!(" and RowKey eq '{}'", doubled(row)));
+        }
+        let (response, next) = self.page(table, &filter, sweep.top, from).await?;
+        let rows = entity::rows(response.body()).map_err(TableError::Malformed)?;
+        Ok(SweepPage { rows, next })
     }
 
     async fn transact(
@@ -175,6 +172,37 @@ impl TableStore for AzureTableStore {
         };
         let content_type = header(&response, "content-type").unwrap_or_default();
         batch::outcome(response.status().into(), content_type, response.body(), operations)
+    }
+}
+
+impl AzureTableStore {
+    /// One page of what a filter selects, and where it goes on.
+    async fn page(
+        &self,
+        table: &str,
+        filter: &str,
+        top: u32,
+        from: Option<&Continuation>,
+    ) -> Result<(RawResponse, Option<Continuation>), TableError> {
+        let mut path = format!("/{table}()?$filter={}&$top={top}", percent(filter));
+        if let Some(from) = from {
+            let (partition, row): (String, Option<String>) = serde_json::from_str(&from.0)
+                .map_err(|_| TableError::Refused("a continuation of another store".to_owned()))?;
+            path.push_str(&format!("&NextPartitionKey={}", percent(&partition)));
+            if let Some(row) = row {
+                path.push_str(&format!("&NextRowKey={}", percent(&row)));
+            }
+        }
+        let mut request = self.request(&path, Method::Get)?;
+        let response = self.channel.repeating(&mut request).await.map_err(unsent)?;
+        if u16::from(response.status()) != 200 {
+            return Err(refusal(&response));
+        }
+        let next = header(&response, "x-ms-continuation-nextpartitionkey").map(|partition| {
+            let row = header(&response, "x-ms-continuation-nextrowkey");
+            Continuation(serde_json::json!([partition, row]).to_string())
+        });
+        Ok((response, next))
     }
 }
 

@@ -13,6 +13,7 @@
 //! and outcome appear together or not at all, and every outcome, rejections included, proves the state it was decided
 //! on.
 
+mod history;
 mod rows;
 mod text;
 
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+pub use history::{Aggregates, History, Place};
 pub use rows::{Commit, CommitMeta, Outcome, OutcomeStatus, RejectionRecord, StoredEvent, Tip};
 pub(crate) use rows::{commit_key, corrupt, format_time};
 pub(crate) use text::{get as get_text, put as put_text};
@@ -217,55 +219,60 @@ impl EventStore {
         Ok(row.map(|row| Tip::read(&partition, &row)).transpose()?.map(|(tip, _)| tip))
     }
 
-    /// Reads commits forwards, from the one that holds version `from`, at most `limit`. Used by tools and
-    /// republication, never on the hot path.
+    /// Reads commits forwards, from the one that holds version `from`, at most `limit`. Used by tools, never on the hot
+    /// path.
     ///
     /// # Errors
     /// See [`EventStore::load`].
     pub async fn read_forwards(&self, id: &AggregateId, from: u64, limit: usize) -> Result<Vec<Commit>, Fault> {
         let partition = id.key();
-        let Some(Tip { version, .. }) = self.tip(id).await? else { return Ok(Vec::new()) };
+        let Some(tip) = self.tip(id).await? else { return Ok(Vec::new()) };
         let mut commits = Vec::new();
-        // Commits sort newest first, but their keys can be computed: a window of versions is a range of keys, and a
-        // commit may begin before the window it reaches into.
         let mut low = from.max(1);
         let mut window = limit.clamp(1, 1_000) as u64;
-        while low <= version && commits.len() < limit {
-            let high = version.min(low.saturating_add(window - 1));
-            let range = Range {
-                partition: partition.clone(),
-                from: commit_key(high),
-                to: Some(rows::TIP_AND_COMMITS_END.to_owned()),
-                top: FORWARD_PAGE,
-            };
-            let (mut found, mut next) = (Vec::new(), None);
-            'window: loop {
-                let page = self.shard(&partition).query(EVENTS_TABLE, &range, next.as_ref()).await?;
-                for row in &page.rows {
-                    let commit = Commit::read(&partition, row)?;
-                    let reaches = commit.first <= low;
-                    if commit.last >= low {
-                        found.push(commit);
-                    }
-                    if reaches {
-                        break 'window;
-                    }
-                }
-                match page.next {
-                    Some(more) => next = Some(more),
-                    None => break,
-                }
-            }
-            if found.is_empty() {
-                return Err(corrupt(&partition, &commit_key(low), "the commit is missing"));
-            }
-            found.reverse();
+        while low <= tip.version && commits.len() < limit {
+            let high = tip.version.min(low.saturating_add(window - 1));
+            let found = self.window(&partition, low, high).await?;
             low = found.last().map_or(high, |commit| commit.last) + 1;
             commits.extend(found);
             window = window.saturating_mul(2).min(1_000);
         }
         commits.truncate(limit);
         Ok(commits)
+    }
+
+    /// The commits that hold the versions `low` to `high`, ascending. Commits sort newest first, but their keys can be
+    /// computed: a window of versions is a range of keys, and a commit may begin before the window it reaches into.
+    async fn window(&self, partition: &str, low: u64, high: u64) -> Result<Vec<Commit>, Fault> {
+        let range = Range {
+            partition: partition.to_owned(),
+            from: commit_key(high),
+            to: Some(rows::TIP_AND_COMMITS_END.to_owned()),
+            top: FORWARD_PAGE,
+        };
+        let (mut found, mut next) = (Vec::new(), None);
+        'window: loop {
+            let page = self.shard(partition).query(EVENTS_TABLE, &range, next.as_ref()).await?;
+            for row in &page.rows {
+                let commit = Commit::read(partition, row)?;
+                let reaches = commit.first <= low;
+                if commit.last >= low {
+                    found.push(commit);
+                }
+                if reaches {
+                    break 'window;
+                }
+            }
+            match page.next {
+                Some(more) => next = Some(more),
+                None => break,
+            }
+        }
+        if found.is_empty() {
+            return Err(corrupt(partition, &commit_key(low), "the commit is missing"));
+        }
+        found.reverse();
+        Ok(found)
     }
 
     /// The outcome of a command: one point read.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    Etag, MAX_OPERATIONS, MAX_ROW_BYTES, MAX_STRING_UNITS, MAX_TRANSACTION_BYTES, Operation, Range, Row, Value,
+    Etag, MAX_OPERATIONS, MAX_ROW_BYTES, MAX_STRING_UNITS, MAX_TRANSACTION_BYTES, Operation, Range, Row, Sweep, Value,
 };
 use crate::ports::TableError;
 
@@ -87,6 +87,19 @@ pub fn check_range(range: &Range) -> Result<(), TableError> {
     check_key("partition", &range.partition)?;
     check_key("row", &range.from)?;
     range.to.as_deref().map_or(Ok(()), |to| check_key("row", to))
+}
+
+/// Checks the bounds of a read over partitions.
+///
+/// # Errors
+/// [`TableError::Refused`] with what is wrong.
+pub fn check_sweep(sweep: &Sweep) -> Result<(), TableError> {
+    if !(1..=1000).contains(&sweep.top) {
+        return refuse(format!("a page holds 1 to 1,000 rows, not {}", sweep.top));
+    }
+    check_key("partition", &sweep.from)?;
+    check_key("partition", &sweep.to)?;
+    sweep.row.as_deref().map_or(Ok(()), |row| check_key("row", row))
 }
 
 /// Checks a partition or row key; `what` says which.

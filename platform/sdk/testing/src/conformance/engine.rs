@@ -49,7 +49,8 @@ macro_rules! engine_cases {
             the_next_command_publishes_what_was_left, commands_are_sent_before_settling, a_long_history_loads_from_its_snapshot,
             a_new_snapshot_schema_folds_again, an_oversized_commit_is_refused_before_any_write, an_unknown_event_is_refused_before_any_write,
             a_foreign_row_is_corruption, keys_that_differ_in_case_stay_two_aggregates, a_fault_leaves_a_row_and_waits, a_panic_is_a_fault,
-            history_is_read_forwards, a_client_key_is_one_command, an_id_that_another_command_took_is_refused,
+            history_is_read_forwards, an_aggregate_is_republished_byte_for_byte, a_category_is_republished_in_slices,
+            republication_misses_nothing_across_shards, a_client_key_is_one_command, an_id_that_another_command_took_is_refused,
             a_submitter_waits_for_the_outcome, views_equal_the_fold_in_any_order, a_drain_that_broke_off_goes_on, reactions_happen_once_and_in_order, a_top_list_shows_every_change
         }
     };
@@ -545,6 +546,7 @@ pub async fn many_workers_never_overdraw(store: Arc<dyn TableStore>) {
         loop {
             match worker.send("many", &id, &Withdraw { coins: 1 }, count).await {
                 Ok(Receipt::Decided { status, .. } | Receipt::Duplicate { status, .. }) => return status,
+                Ok(other) => panic!("{other:?}"),
                 Err(fault) => assert_eq!(fault.code, "CONFLICT"),
             }
             count += 1;
@@ -936,6 +938,13 @@ fn balance(purse: &str, owner: &str, sequence: u64, coins: i64) -> bytes::Bytes 
     };
     event.to_json().expect("a small event")
 }
+
+mod republication;
+
+pub use republication::{
+    a_category_is_republished_in_slices, an_aggregate_is_republished_byte_for_byte,
+    republication_misses_nothing_across_shards,
+};
 
 /// A small generator of numbers (splitmix64): the suites need no more, and a seed says all.
 struct Numbers(u64);

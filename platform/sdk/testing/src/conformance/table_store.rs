@@ -11,7 +11,8 @@ use futures::FutureExt as _;
 use skein_core::encode_key;
 use skein_core::ports::{TableError, TableStore, TransactError};
 use skein_core::table::{
-    Etag, MAX_OPERATIONS, MAX_ROW_BYTES, MAX_STRING_UNITS, Operation, Page, Properties, Range, Row, StoredRow, Value,
+    Etag, MAX_OPERATIONS, MAX_ROW_BYTES, MAX_STRING_UNITS, Operation, Page, Properties, Range, Row, StoredRow, Sweep,
+    Value,
 };
 
 /// A store to be tested, with a table that exists and is empty.
@@ -36,6 +37,7 @@ macro_rules! table_store_cases {
             update_of_a_missing_row_is_a_conflict, one_failure_undoes_the_whole_transaction,
             a_tag_is_never_used_again, returned_tags_are_the_stored_ones, point_reads_miss,
             ranges_are_ordered_and_bounded, ranges_continue_over_pages, ranges_may_be_empty, partitions_are_isolated,
+            sweeps_are_ordered_and_bounded, sweeps_continue_over_pages, bad_sweeps_are_refused,
             values_round_trip, texts_round_trip, the_longest_text_round_trips, keys_round_trip,
             keys_that_differ_in_case_stay_two, a_hundred_operations_are_one_transaction,
             too_many_operations_are_refused, duplicate_keys_are_refused, oversized_values_are_refused,
@@ -372,6 +374,89 @@ pub async fn partitions_are_isolated(store: &dyn TableStore, table: &str) {
     }
     write(store, table, "order:1", Operation::Delete("k".into(), None)).await;
     assert_eq!(keys(store, table, &whole("order:10")).await, ["k"]);
+}
+
+/// All rows of a sweep by partition and row key, and the number of pages.
+async fn swept(store: &dyn TableStore, table: &str, sweep: &Sweep) -> (Vec<(String, String)>, usize) {
+    let (mut keys, mut pages, mut next) = (Vec::new(), 0, None);
+    loop {
+        let page = store.sweep(table, sweep, next.as_ref()).await.expect("the page is answered");
+        assert!(page.rows.len() <= sweep.top as usize, "a page never exceeds its top");
+        keys.extend(page.rows.into_iter().map(|(partition, row)| (partition, row.key)));
+        pages += 1;
+        next = page.next;
+        if next.is_none() {
+            return (keys, pages);
+        }
+        assert!(pages < 10_000, "a sweep comes to an end");
+    }
+}
+
+fn sweep(from: &str, to: &str, row: Option<&str>, top: u32) -> Sweep {
+    Sweep { from: from.to_owned(), to: to.to_owned(), row: row.map(str::to_owned), top }
+}
+
+/// A sweep visits the partitions between its bounds, the lower one included, and of each all rows or one.
+pub async fn sweeps_are_ordered_and_bounded(store: &dyn TableStore, table: &str) {
+    for partition in ["order:2", "order:1", "order:10", "order;", "orders:1", "a", "order:a'b"] {
+        for key in ["E~1", "E!", "C~1"] {
+            insert(store, table, partition, row(key)).await;
+        }
+    }
+    insert(store, table, "order:3", row("C~1")).await;
+    let (keys, _) = swept(store, table, &sweep("order:", "order;", Some("E!"), 1_000)).await;
+    let partitions: Vec<&str> = keys.iter().map(|(partition, _)| partition.as_str()).collect();
+    assert_eq!(partitions, ["order:1", "order:10", "order:2", "order:a'b"]);
+    assert!(keys.iter().all(|(_, key)| key == "E!"), "{keys:?}");
+    let (keys, _) = swept(store, table, &sweep("order:1 ", "order:a", None, 1_000)).await;
+    let keys: Vec<(&str, &str)> = keys.iter().map(|(partition, key)| (partition.as_str(), key.as_str())).collect();
+    assert_eq!(
+        keys,
+        [
+            ("order:10", "C~1"),
+            ("order:10", "E!"),
+            ("order:10", "E~1"),
+            ("order:2", "C~1"),
+            ("order:2", "E!"),
+            ("order:2", "E~1"),
+            ("order:3", "C~1"),
+        ]
+    );
+    assert_eq!(swept(store, table, &sweep("order:1'", "order:10", None, 9)).await.0, []);
+    assert_eq!(swept(store, table, &sweep("order:1", "order:10", Some("none"), 9)).await.0, []);
+}
+
+/// However long the pages are, each row comes once, in order.
+pub async fn sweeps_continue_over_pages(store: &dyn TableStore, table: &str) {
+    for n in 0..30 {
+        for key in ["A", "E!", "Z"] {
+            insert(store, table, &format!("p:{n:02}"), row(key)).await;
+        }
+    }
+    let all: Vec<String> = (0..30).map(|n| format!("p:{n:02}")).collect();
+    for top in [1, 7, 30, 1_000] {
+        let (keys, pages) = swept(store, table, &sweep("p:", "p;", Some("E!"), top)).await;
+        assert_eq!(keys.into_iter().map(|(partition, _)| partition).collect::<Vec<_>>(), all, "top {top}");
+        assert!(pages >= 30_usize.div_ceil(top as usize), "top {top}: {pages} pages");
+        let (keys, _) = swept(store, table, &sweep("p:", "p;", None, top)).await;
+        assert_eq!(keys.len(), 90, "top {top}");
+        assert!(keys.is_sorted(), "top {top}");
+    }
+}
+
+/// What a sweep may not ask for is refused before it is asked.
+pub async fn bad_sweeps_are_refused(store: &dyn TableStore, table: &str) {
+    for bad in [
+        sweep("a", "b", None, 0),
+        sweep("a", "b", None, 1_001),
+        sweep("a/", "b", None, 1),
+        sweep("a", "b", Some("?"), 1),
+    ] {
+        let refused = store.sweep(table, &bad, None).await;
+        assert!(matches!(refused, Err(TableError::Refused(_))), "{bad:?}: {refused:?}");
+    }
+    let missing = store.sweep("nosuchtable", &sweep("a", "b", None, 1), None).await;
+    assert!(matches!(missing, Err(TableError::Refused(_))), "{missing:?}");
 }
 
 /// Every type keeps its type and its value.

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use skein_core::handler::{Delivery, Ports};
 use skein_core::ports::{Message, TableError, TableStore, TransactError};
 use skein_core::store::EVENTS_TABLE;
-use skein_core::table::{Continuation, Etag, Operation, Page, Range, StoredRow};
+use skein_core::table::{Continuation, Etag, Operation, Page, Range, StoredRow, Sweep, SweepPage};
 use skein_core::views::ViewsHandler;
 use skein_core::{AggregateId, Command, CommandId, Envelope};
 
@@ -70,6 +70,11 @@ impl TableStore for Calm {
 
     async fn query(&self, table: &str, range: &Range, from: Option<&Continuation>) -> Result<Page, TableError> {
         Ok(lock(&self.tables).query(table, range, from.map(|from| from.0.as_str()), range.top as usize))
+    }
+
+    async fn sweep(&self, table: &str, sweep: &Sweep, from: Option<&Continuation>) -> Result<SweepPage, TableError> {
+        let from = from.and_then(Tables::sweep_from);
+        Ok(lock(&self.tables).sweep(table, sweep, from.as_ref(), sweep.top as usize))
     }
 
     async fn transact(

@@ -10,8 +10,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use skein_core::ports::{Clock, CommandQueue, EventBus, Message, SendError, TableError, TableStore, TransactError};
-use skein_core::table::{Continuation, Etag, Operation, Page, Range, StoredRow, check_range, check_transaction};
+use skein_core::table::{
+    Continuation, Etag, Operation, Page, Range, StoredRow, Sweep, SweepPage, check_range, check_sweep,
+    check_transaction,
+};
 
+use super::tables::Tables;
 use super::world::{Answer, Request, World};
 
 /// How often a client of the tables repeats a read, as the Azure adapter does.
@@ -135,6 +139,15 @@ impl TableStore for ModelStore {
         let from = from.map(|from| from.0.clone());
         match self.read(Request::Query { table: table.to_owned(), range: range.clone(), from }).await? {
             Answer::Page(page) => Ok(page),
+            other => Err(odd(&other)),
+        }
+    }
+
+    async fn sweep(&self, table: &str, sweep: &Sweep, from: Option<&Continuation>) -> Result<SweepPage, TableError> {
+        check_sweep(sweep)?;
+        let from = from.and_then(Tables::sweep_from);
+        match self.read(Request::Sweep { table: table.to_owned(), sweep: sweep.clone(), from }).await? {
+            Answer::Swept(page) => Ok(page),
             other => Err(odd(&other)),
         }
     }

@@ -397,8 +397,13 @@ fn target(ask: &Ask) -> (&'static str, &str) {
 
 fn put_poison(world: &mut World, n: usize, poison: &Poison, clients: &[Client]) {
     let id = format!("poison-{n}");
-    let message =
-        |session: String, body: Vec<u8>| Message { id: id.clone(), session, traceparent: None, body: body.into() };
+    let message = |session: String, body: Vec<u8>| Message {
+        id: id.clone(),
+        session,
+        not_before: None,
+        traceparent: None,
+        body: body.into(),
+    };
     let envelope = |aggregate: (&str, &str), command: CommandId, kind: &str, payload: &str| {
         let aggregate = AggregateId::new(aggregate.0, aggregate.1).expect("a name of ours is a valid id");
         Envelope {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use skein_core::ports::{CommandQueue, EventBus, Message, SendError, TableError, TableStore, TransactError};
 use skein_core::store::EVENTS_TABLE;
-use skein_core::table::{Continuation, Etag, Operation, Page, Range, Row, StoredRow, Value};
+use skein_core::table::{Continuation, Etag, Operation, Page, Range, Row, StoredRow, Sweep, SweepPage, Value};
 use skein_core::{CommandId, Envelope, encode_key};
 
 use super::ports::Wire;
@@ -416,6 +416,10 @@ impl TableStore for Sabotaged {
         self.store.query(table, range, from).await
     }
 
+    async fn sweep(&self, table: &str, sweep: &Sweep, from: Option<&Continuation>) -> Result<SweepPage, TableError> {
+        self.store.sweep(table, sweep, from).await
+    }
+
     async fn transact(
         &self,
         table: &str,
@@ -445,7 +449,7 @@ impl TableStore for Sabotaged {
 
 #[async_trait]
 impl CommandQueue for Sabotaged {
-    async fn send(&self, service: &str, messages: &[Message]) -> Result<(), SendError> {
+    async fn send(&self, queue: &str, messages: &[Message]) -> Result<(), SendError> {
         let mut messages = messages.to_vec();
         if self.sabotage == Sabotage::PaysTwice && !self.wire.world().is_client() {
             let mut memory = self.memory();
@@ -464,7 +468,7 @@ impl CommandQueue for Sabotaged {
                 }
             }
         }
-        self.queue.send(service, &messages).await
+        self.queue.send(queue, &messages).await
     }
 }
 

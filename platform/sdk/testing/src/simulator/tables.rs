@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use skein_core::ports::TableError;
-use skein_core::table::{Continuation, Etag, Operation, Page, Properties, Range, StoredRow, check_transaction};
+use skein_core::table::{
+    Continuation, Etag, Operation, Page, Properties, Range, StoredRow, Sweep, SweepPage, check_transaction,
+};
 
 /// The rows of one partition by row key.
 pub(crate) type Partition = BTreeMap<String, Arc<StoredRow>>;
@@ -48,6 +50,28 @@ impl Tables {
         }
         let page: Vec<StoredRow> = rows.by_ref().take(most).map(|row| (**row).clone()).collect();
         Page { rows: page, next: rows.next().map(|row| Continuation(row.key.clone())) }
+    }
+
+    /// A page over partitions of at most `most` rows, which may be none: it continues where more may follow.
+    pub(crate) fn sweep(&self, table: &str, sweep: &Sweep, from: Option<&(String, String)>, most: usize) -> SweepPage {
+        let goes_on = |(partition, key): &(String, String)| Some(Continuation(format!("{partition}\n{key}")));
+        let start = from.cloned().unwrap_or_else(|| (sweep.from.clone(), String::new()));
+        if most == 0 {
+            return SweepPage { rows: Vec::new(), next: goes_on(&start) };
+        }
+        let mut rows = self
+            .partitions(table)
+            .filter(|(partition, _)| **partition >= sweep.from && **partition < sweep.to)
+            .flat_map(|(partition, rows)| rows.values().map(move |row| (partition.clone(), row)))
+            .filter(|(partition, row)| (partition, &row.key) >= (&start.0, &start.1))
+            .filter(|(_, row)| sweep.row.as_ref().is_none_or(|key| row.key == *key));
+        let page = rows.by_ref().take(most).map(|(partition, row)| (partition, (**row).clone())).collect();
+        SweepPage { rows: page, next: rows.next().and_then(|(partition, row)| goes_on(&(partition, row.key.clone()))) }
+    }
+
+    /// Where a sweep goes on.
+    pub(crate) fn sweep_from(from: &Continuation) -> Option<(String, String)> {
+        from.0.split_once('\n').map(|(partition, key)| (partition.to_owned(), key.to_owned()))
     }
 
     pub(crate) fn transact(

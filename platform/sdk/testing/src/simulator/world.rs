@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use skein_core::ports::{Message, TableError};
 use skein_core::store::EVENTS_TABLE;
-use skein_core::table::{Etag, Operation, Page, Range, StoredRow};
+use skein_core::table::{Etag, Operation, Page, Range, StoredRow, Sweep, SweepPage};
 use skein_core::{CommandId, Envelope, encode_key};
 
 use super::broker::{Queue, Received};
@@ -48,6 +48,15 @@ pub enum Request {
         range: Range,
         /// The row key to go on from.
         from: Option<String>,
+    },
+    /// Reads a page over partitions.
+    Sweep {
+        /// The table.
+        table: String,
+        /// What is asked for.
+        sweep: Sweep,
+        /// Partition and row key to go on from.
+        from: Option<(String, String)>,
     },
     /// Writes to one partition.
     Transact {
@@ -88,6 +97,8 @@ pub enum Answer {
     Row(Option<StoredRow>),
     /// A page.
     Page(Page),
+    /// A page over partitions.
+    Swept(SweepPage),
     /// Written, with the new tags.
     Tags(Vec<Option<Etag>>),
     /// Nothing was written: a row is not as expected.
@@ -167,6 +178,7 @@ impl Request {
         match self {
             Request::Get { .. } => "get",
             Request::Query { .. } => "query",
+            Request::Sweep { .. } => "sweep",
             Request::Transact { .. } => "transact",
             Request::Send(_) => "send",
             Request::Publish(_) => "publish",
@@ -182,7 +194,7 @@ impl Request {
         use Strike::{AnswerLost, Away, Die, DieAfter, EmptyPage, Late, Lost, Partly, SmallPage};
         match self {
             Request::Get { .. } => &[Die, Away],
-            Request::Query { .. } => &[Die, Away, EmptyPage, SmallPage],
+            Request::Query { .. } | Request::Sweep { .. } => &[Die, Away, EmptyPage, SmallPage],
             Request::Transact { .. } => {
                 &[Die, DieAfter, Lost, AnswerLost, Away, Late(1), Late(2), Late(3), Late(4), Late(6), Late(30)]
             }
@@ -770,6 +782,9 @@ impl World {
             Answer::Page(page) => {
                 format!("{} rows, {}", page.rows.len(), if page.next.is_some() { "more" } else { "end" })
             }
+            Answer::Swept(page) => {
+                format!("{} rows, {}", page.rows.len(), if page.next.is_some() { "more" } else { "end" })
+            }
             Answer::Tags(_) => "written".to_owned(),
             Answer::Message(message) => format!("{} for the {}. time", message.id, message.count),
             Answer::Refused(_) => "refused".to_owned(),
@@ -804,6 +819,17 @@ impl World {
                     _ => range.top as usize,
                 };
                 Answer::Page(self.tables.query(&table, &range, from.as_deref(), most))
+            }
+            Request::Sweep { table, sweep, from } => {
+                if store_away || strike == Some(Strike::Away) {
+                    return Answer::Busy;
+                }
+                let most = match strike {
+                    Some(Strike::EmptyPage) => 0,
+                    Some(Strike::SmallPage) => 1,
+                    _ => sweep.top as usize,
+                };
+                Answer::Swept(self.tables.sweep(&table, &sweep, from.as_ref(), most))
             }
             Request::Transact { table, partition, operations } => {
                 if table == EVENTS_TABLE && process >= self.clients {
@@ -908,6 +934,7 @@ fn detail(request: &Request) -> String {
         Request::Query { table, range, from } => {
             format!("{table} {} {} {}", range.partition, range.from, from.as_deref().unwrap_or("-"))
         }
+        Request::Sweep { table, sweep, from } => format!("{table} {} to {} {from:?}", sweep.from, sweep.to),
         Request::Transact { table, partition, operations } => {
             let mut text = format!("{table} {partition}");
             for operation in operations {
