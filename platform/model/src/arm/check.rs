@@ -1,0 +1,486 @@
+//! What the types cannot rule out, refused before Azure could see it.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
+
+use super::Kind;
+use super::expr::{Expr, Target};
+use super::names::{Letters, NameRule};
+use super::template::{Item, Place, Scope, Source, Template};
+use super::value::Value;
+
+/// What Azure takes at most of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Parameters of a template.
+    pub parameters: usize,
+    /// Variables of a template.
+    pub variables: usize,
+    /// Outputs of a template.
+    pub outputs: usize,
+    /// Resources of a template.
+    pub resources: usize,
+    /// Characters of an expression.
+    pub expression: usize,
+    /// Bytes of a template.
+    pub bytes: usize,
+}
+
+/// The limits of Azure Resource Manager.
+pub const LIMITS: Limits =
+    Limits { parameters: 256, variables: 512, outputs: 64, resources: 800, expression: 24_576, bytes: 4 * 1024 * 1024 };
+
+/// What is wrong with a template, with which part of it, and where in the source that part was added.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Flaw {
+    /// The part: a symbol, below the symbols of the deployments around it.
+    pub part: String,
+    /// Where it was added, if that is known.
+    pub place: Option<Place>,
+    /// What is wrong.
+    pub kind: FlawKind,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.part, self.kind)?;
+        self.place.map_or(Ok(()), |place| write!(f, " ({place})"))
+    }
+}
+
+impl std::error::Error for Flaw {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.kind)
+    }
+}
+
+/// What can be wrong with a template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FlawKind {
+    /// Something stands twice.
+    #[error("the {0} {1:?} stands twice")]
+    Twice(&'static str, String),
+    /// The type is not deployed where the template is.
+    #[error("{kind} cannot be deployed at the scope of a {scope}")]
+    Scope {
+        /// The type.
+        kind: &'static str,
+        /// The scope.
+        scope: &'static str,
+    },
+    /// The resource belongs to another template or group.
+    #[error(
+        "{path} speaks of {target}, which this template neither makes nor declares to exist; pass it as an argument"
+    )]
+    Dangling {
+        /// Where in the part.
+        path: String,
+        /// What it speaks of.
+        target: String,
+    },
+    /// There is no such parameter, variable, deployment or output here.
+    #[error("{path} names the {what} {name:?}, which this template does not have")]
+    Unknown {
+        /// Where in the part.
+        path: String,
+        /// What kind of thing is missing.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Each waits for the other.
+    #[error("it waits for itself: {0}")]
+    Cycle(String),
+    /// A name with characters that the type does not take.
+    #[error("the name {name:?} of {kind} must have {letters}")]
+    Letters {
+        /// The name, or the part of it that is known.
+        name: String,
+        /// The type.
+        kind: &'static str,
+        /// What it may have.
+        letters: Letters,
+    },
+    /// A name that is or may become too short or too long.
+    #[error(
+        "the name of {kind} is between {shortest} and {longest} characters long, it must be between {least} and {most}"
+    )]
+    Length {
+        /// The type.
+        kind: &'static str,
+        /// The name's least length.
+        shortest: usize,
+        /// The name's greatest length.
+        longest: usize,
+        /// The least that the type takes.
+        least: usize,
+        /// The most.
+        most: usize,
+    },
+    /// A name whose length nobody bounds.
+    #[error("nothing bounds the length of the name of {0}: give its parameter a length")]
+    Unbounded(&'static str),
+    /// A name or a condition that is known only after other resources were deployed.
+    #[error("{0} hangs on what is known only while resources are deployed")]
+    Late(String),
+    /// A function that may stand only in a parameter's default.
+    #[error("{0} calls {1}(), which may stand only in a parameter's default")]
+    OnlyDefault(String, &'static str),
+    /// A secret that would be shown.
+    #[error("the output tells the secure parameter {0:?}")]
+    Secret(String),
+    /// A parameter without a value.
+    #[error("the parameter {0:?} gets no value")]
+    Argument(String),
+    /// More than Azure takes.
+    #[error("{count} {what}, at most {most} are allowed")]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is.
+        count: usize,
+        /// How much there may be.
+        most: usize,
+    },
+}
+
+/// How long a value can be, where that is known.
+type Span = (usize, Option<usize>);
+
+impl Template {
+    /// Tells everything that is wrong with the template.
+    ///
+    /// # Errors
+    /// All flaws, in the order of the template's parts.
+    pub fn check(&self) -> Result<(), Vec<Flaw>> {
+        let mut check = Check { flaws: Vec::new(), outer: String::new() };
+        check.template(self, &BTreeMap::new());
+        if check.flaws.is_empty() { Ok(()) } else { Err(check.flaws) }
+    }
+}
+
+struct Check {
+    flaws: Vec<Flaw>,
+    outer: String,
+}
+
+impl Check {
+    fn flaw(&mut self, part: &str, place: Option<Place>, kind: FlawKind) {
+        let part = if self.outer.is_empty() { part.to_owned() } else { format!("{}.{part}", self.outer) };
+        self.flaws.push(Flaw { part, place, kind });
+    }
+
+    fn template(&mut self, template: &Template, given: &BTreeMap<String, Span>) {
+        self.counts(template);
+        self.names_of_parts(template);
+        let spans: BTreeMap<String, Span> = template
+            .parameters
+            .iter()
+            .map(|parameter| {
+                let listed = parameter.allowed.iter().map(|text| text.len());
+                let bounds = listed.clone().min().zip(listed.max()).or(parameter.length);
+                let span = bounds.map(|(least, most)| (least, Some(most)));
+                (parameter.name.clone(), given.get(&parameter.name).copied().or(span).unwrap_or((0, None)))
+            })
+            .collect();
+        for parameter in &template.parameters {
+            let Some(default) = &parameter.default else { continue };
+            let path = format!("parameters.{}", parameter.name);
+            default.each_expr(&mut vec![path], &mut |path, expr| {
+                self.expr(template, "parameters", Some(parameter.place), &path.concat(), expr, true);
+            });
+        }
+        for variable in &template.variables {
+            variable.value.each_expr(&mut vec![format!("variables.{}", variable.name)], &mut |path, expr| {
+                self.expr(template, "variables", None, &path.concat(), expr, false);
+                if expr.is_late() {
+                    self.flaw("variables", None, FlawKind::Late(path.concat()));
+                }
+            });
+        }
+        for item in &template.items {
+            self.item(template, item, &spans);
+        }
+        self.cycle(template);
+        for output in &template.outputs {
+            let path = format!("outputs.{}", output.name);
+            output.value.each_expr(&mut vec![path], &mut |path, expr| {
+                self.expr(template, "outputs", Some(output.place), &path.concat(), expr, false);
+                expr.each(&mut |inner| {
+                    let Expr::Parameter(name) = inner else { return };
+                    if template.parameters.iter().any(|parameter| parameter.name == *name && parameter.secure) {
+                        self.flaw("outputs", Some(output.place), FlawKind::Secret(name.clone()));
+                    }
+                });
+            });
+        }
+    }
+
+    fn counts(&mut self, template: &Template) {
+        let counts = [
+            ("parameters", template.parameters.len(), LIMITS.parameters),
+            ("variables", template.variables.len(), LIMITS.variables),
+            ("outputs", template.outputs.len(), LIMITS.outputs),
+            ("resources", template.items.len(), LIMITS.resources),
+        ];
+        for (what, count, most) in counts {
+            if count > most {
+                self.flaw("template", None, FlawKind::Limit { what, count, most });
+            }
+        }
+    }
+
+    fn names_of_parts(&mut self, template: &Template) {
+        // ARM takes names in any case.
+        let mut seen = BTreeSet::new();
+        let mut parts: Vec<(&'static str, &str, Option<Place>)> = Vec::new();
+        parts.extend(template.parameters.iter().map(|part| ("parameter", part.name.as_str(), Some(part.place))));
+        parts.extend(template.variables.iter().map(|part| ("variable", part.name.as_str(), None)));
+        parts.extend(template.existing.iter().map(|part| ("symbol", part.symbol.as_str(), None)));
+        parts.extend(template.items.iter().map(|part| ("symbol", part.symbol(), Some(part.place()))));
+        parts.extend(template.outputs.iter().map(|part| ("output", part.name.as_str(), Some(part.place))));
+        for (what, name, place) in parts {
+            if !seen.insert((what, name.to_lowercase())) {
+                self.flaw(name, place, FlawKind::Twice(what, name.to_owned()));
+            }
+        }
+        let mut resources: Vec<&Target> = Vec::new();
+        for item in &template.items {
+            let Item::Resource(resource) = item else { continue };
+            if resources.iter().any(|known| known.is(&resource.target)) {
+                let kind = FlawKind::Twice("resource", resource.target.to_string());
+                self.flaw(&resource.symbol, Some(resource.place), kind);
+            }
+            resources.push(&resource.target);
+        }
+    }
+
+    fn item(&mut self, template: &Template, item: &Item, spans: &BTreeMap<String, Span>) {
+        let (symbol, place) = (item.symbol(), Some(item.place()));
+        item.each_expr(&mut |path, expr| {
+            let path = path.concat();
+            self.expr(template, symbol, place, &path, expr, false);
+            if expr.is_late() && ["name", "scope", "condition", "resourceGroup"].contains(&path.as_str()) {
+                self.flaw(symbol, place, FlawKind::Late(path));
+            }
+        });
+        for earlier in item.after() {
+            if !template.items.iter().any(|item| item.symbol() == earlier) {
+                let (path, what) = ("dependsOn".to_owned(), "resource");
+                self.flaw(symbol, place, FlawKind::Unknown { path, what, name: earlier.clone() });
+            }
+        }
+        match item {
+            Item::Resource(resource) => {
+                let target = &resource.target;
+                let (scope, here) = match template.scope {
+                    Scope::Subscription => ("subscription", Kind::SUBSCRIPTION),
+                    Scope::Group => ("resource group", Kind::GROUP),
+                };
+                let wanted = if target.on.is_some() { Kind::EXTENSION } else { here };
+                if target.kind.scopes & wanted == 0 || target.group.is_some() {
+                    self.flaw(symbol, place, FlawKind::Scope { kind: target.kind.name, scope });
+                }
+                let above = [target.on.as_deref().cloned(), target.parent()];
+                for above in above.into_iter().flatten().filter(|above| !template.knows(above)) {
+                    let (path, target) = ("scope".to_owned(), above.to_string());
+                    self.flaw(symbol, place, FlawKind::Dangling { path, target });
+                }
+                if let Some(name) = target.names.last() {
+                    self.name(template, symbol, place, target.kind.name, name, spans);
+                }
+            }
+            Item::Deployment(deployment) => {
+                let name = Expr::from(super::Of::<super::Text>::trust(deployment.name.clone()));
+                self.name(template, symbol, place, "Microsoft.Resources/deployments", &name, spans);
+                let given = deployment
+                    .arguments
+                    .iter()
+                    .map(|(name, value)| {
+                        let value = Expr::from(super::Of::<super::Text>::trust(value.clone()));
+                        (name.clone(), self.span(template, &value, spans))
+                    })
+                    .collect();
+                for parameter in &deployment.template.parameters {
+                    let given = deployment.arguments.iter().any(|(name, _)| *name == parameter.name);
+                    if parameter.source != Source::Outer || !given {
+                        self.flaw(symbol, place, FlawKind::Argument(parameter.name.clone()));
+                    }
+                }
+                let outer = std::mem::take(&mut self.outer);
+                self.outer = if outer.is_empty() { symbol.to_owned() } else { format!("{outer}.{symbol}") };
+                self.template(&deployment.template, &given);
+                self.outer = outer;
+            }
+        }
+    }
+
+    fn expr(&mut self, template: &Template, part: &str, place: Option<Place>, path: &str, expr: &Expr, default: bool) {
+        expr.each(&mut |expr| {
+            let missing = match expr {
+                Expr::Parameter(name) => {
+                    (!template.parameters.iter().any(|known| known.name == *name)).then_some(("parameter", name))
+                }
+                Expr::Variable(name) => {
+                    (!template.variables.iter().any(|known| known.name == *name)).then_some(("variable", name))
+                }
+                Expr::Output { deployment, name } => {
+                    let found = template.items.iter().find_map(|item| match item {
+                        Item::Deployment(known) if known.symbol == *deployment => Some(&known.template),
+                        _ => None,
+                    });
+                    match found {
+                        None => Some(("deployment", deployment)),
+                        Some(inner) if inner.outputs.iter().all(|output| output.name != *name) => {
+                            Some(("output", name))
+                        }
+                        Some(_) => None,
+                    }
+                }
+                Expr::Id(target) | Expr::Reference { target, .. } => {
+                    if !template.knows(target) {
+                        let (path, target) = (path.to_owned(), target.to_string());
+                        self.flaw(part, place, FlawKind::Dangling { path, target });
+                    }
+                    None
+                }
+                Expr::Call(function @ ("utcNow" | "newGuid"), _) if !default => {
+                    self.flaw(part, place, FlawKind::OnlyDefault(path.to_owned(), function));
+                    None
+                }
+                _ => None,
+            };
+            if let Some((what, name)) = missing {
+                self.flaw(part, place, FlawKind::Unknown { path: path.to_owned(), what, name: name.clone() });
+            }
+        });
+    }
+
+    fn name(
+        &mut self,
+        template: &Template,
+        symbol: &str,
+        place: Option<Place>,
+        kind: &'static str,
+        name: &Expr,
+        spans: &BTreeMap<String, Span>,
+    ) {
+        if name.is_late() {
+            return; // A flaw already.
+        }
+        let rule = NameRule::of(kind);
+        let (shortest, longest) = self.span(template, name, spans);
+        match longest {
+            None => self.flaw(symbol, place, FlawKind::Unbounded(kind)),
+            Some(longest) if shortest < rule.shortest || longest > rule.longest => {
+                let (least, most) = (rule.shortest, rule.longest);
+                self.flaw(symbol, place, FlawKind::Length { kind, shortest, longest, least, most });
+            }
+            Some(_) => (),
+        }
+        let mut parts = Vec::new();
+        literals(name, &mut parts);
+        let (first, last) = match name {
+            Expr::Join(parts) => (parts.first(), parts.last()),
+            only => (Some(only), Some(only)),
+        };
+        let text = |expr: Option<&Expr>| match expr {
+            Some(Expr::Literal(Value::Text(text))) => Some(text.clone()),
+            _ => None,
+        };
+        let begins = text(first).and_then(|text| text.chars().next()).is_none_or(|letter| rule.letters.begin(letter));
+        let ends = text(last).and_then(|text| text.chars().last()).is_none_or(|letter| rule.letters.end(letter));
+        let wrong = parts.iter().find(|text| !rule.letters.take(text)).cloned();
+        let wrong = wrong.or_else(|| (!begins).then(|| text(first)).flatten());
+        if let Some(name) = wrong.or_else(|| (!ends).then(|| text(last)).flatten()) {
+            self.flaw(symbol, place, FlawKind::Letters { name, kind, letters: rule.letters });
+        }
+    }
+
+    fn span(&self, template: &Template, expr: &Expr, spans: &BTreeMap<String, Span>) -> Span {
+        match expr {
+            Expr::Literal(Value::Text(text)) => (text.chars().count(), Some(text.chars().count())),
+            Expr::Parameter(name) => spans.get(name).copied().unwrap_or((0, None)),
+            Expr::Variable(name) => {
+                let value = template.variables.iter().find(|variable| variable.name == *name);
+                value.map_or((0, None), |variable| match &variable.value {
+                    Value::Expr(expr) => self.span(template, expr, spans),
+                    Value::Text(text) => (text.len(), Some(text.len())),
+                    _ => (0, None),
+                })
+            }
+            Expr::Join(parts) => parts
+                .iter()
+                .map(|part| self.span(template, part, spans))
+                .fold((0, Some(0)), |sum, part| (sum.0 + part.0, sum.1.zip(part.1).map(|(sum, part)| sum + part))),
+            Expr::Call("uniqueString", _) => (13, Some(13)),
+            Expr::Call("guid", _) => (36, Some(36)),
+            Expr::Call("toLower", inputs) => {
+                inputs.first().map_or((0, None), |input| self.span(template, input, spans))
+            }
+            Expr::Call("take", inputs) => {
+                let most = match inputs.get(1) {
+                    Some(Expr::Literal(Value::Int(most))) => usize::try_from(*most).unwrap_or(0),
+                    _ => return (0, None),
+                };
+                let (shortest, longest) = inputs.first().map_or((0, None), |input| self.span(template, input, spans));
+                (shortest.min(most), Some(longest.map_or(most, |longest| longest.min(most))))
+            }
+            _ => (0, None),
+        }
+    }
+
+    fn cycle(&mut self, template: &Template) {
+        // Takes away what waits for nothing that is left, until nothing of the kind is left.
+        let mut waiting: BTreeMap<&str, Vec<&str>> =
+            template.items.iter().map(|item| (item.symbol(), item.depends_on(template))).collect();
+        loop {
+            let left: HashSet<&str> = waiting.keys().copied().collect();
+            let before = waiting.len();
+            waiting.retain(|_, earlier| earlier.iter().any(|symbol| left.contains(symbol)));
+            if waiting.len() == before {
+                break;
+            }
+        }
+        let Some((&first, _)) = waiting.first_key_value() else { return };
+        // Whatever is left waits for something that is left: following it must come back.
+        let mut way = vec![first];
+        loop {
+            let next = waiting[way[way.len() - 1]].iter().find(|symbol| waiting.contains_key(**symbol));
+            let Some(&next) = next else { return };
+            let start = way.iter().position(|symbol| *symbol == next);
+            way.push(next);
+            if let Some(start) = start {
+                let place = template.items.iter().find(|item| item.symbol() == next).map(Item::place);
+                return self.flaw(next, place, FlawKind::Cycle(way[start..].join(" → ")));
+            }
+        }
+    }
+}
+
+fn literals(name: &Expr, found: &mut Vec<String>) {
+    match name {
+        Expr::Literal(Value::Text(text)) => found.push(text.clone()),
+        Expr::Join(parts) => parts.iter().for_each(|part| literals(part, found)),
+        Expr::Call("take" | "toLower", inputs) => {
+            if let Some(input) = inputs.first() {
+                literals(input, found);
+            }
+        }
+        _ => (),
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kind.name)?;
+        for name in &self.names {
+            match name {
+                Expr::Literal(Value::Text(text)) => write!(f, " {text}")?,
+                Expr::Parameter(name) | Expr::Variable(name) => write!(f, " {{{name}}}")?,
+                _ => write!(f, " {{…}}")?,
+            }
+        }
+        if self.group.is_some() { f.write_str(" of another group") } else { Ok(()) }
+    }
+}
