@@ -269,12 +269,14 @@ pub struct Decision<A: Aggregate, R> {
     pub reply: R,
     /// Commands to other aggregates, stored in the same commit.
     pub commands: Vec<Outgoing>,
+    /// Persons whose keys are deleted, stored in the same commit.
+    pub erasures: Vec<String>,
 }
 
 impl<A: Aggregate, R> Decision<A, R> {
     /// A no-op with a reply: the start of every decision.
     pub fn reply(reply: R) -> Self {
-        Decision { events: Vec::new(), reply, commands: Vec::new() }
+        Decision { events: Vec::new(), reply, commands: Vec::new(), erasures: Vec::new() }
     }
 
     /// The same decision with one more event.
@@ -295,6 +297,14 @@ impl<A: Aggregate, R> Decision<A, R> {
     #[must_use]
     pub fn send(mut self, command: Outgoing) -> Self {
         self.commands.push(command);
+        self
+    }
+
+    /// The same decision, erasing a person: all that was sealed for it so far, anywhere, cannot be read from then on.
+    /// It is done once the events are stored and before the message is settled, again after a crash.
+    #[must_use]
+    pub fn erase(mut self, person: impl Into<String>) -> Self {
+        self.erasures.push(person.into());
         self
     }
 

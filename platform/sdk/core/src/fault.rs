@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::ports::{SendError, TableError, TransactError};
+use crate::ports::{SendError, TableError, TransactError, VaultError};
 
 /// Whether trying again can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,6 +79,16 @@ impl From<SendError> for Fault {
             SendError::Unavailable { .. } => Fault::transient("SEND_UNAVAILABLE", error),
             SendError::Denied { .. } => Fault::transient("SEND_DENIED", error),
             SendError::Refused { .. } => Fault::permanent("SEND_REFUSED", error),
+        }
+    }
+}
+
+impl From<VaultError> for Fault {
+    fn from(error: VaultError) -> Self {
+        match &error {
+            VaultError::Unavailable(_) => Fault::transient("VAULT_UNAVAILABLE", error),
+            VaultError::Denied(_) => Fault::transient("VAULT_DENIED", error),
+            VaultError::Refused(_) => Fault::permanent("VAULT_REFUSED", error),
         }
     }
 }

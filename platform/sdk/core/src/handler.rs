@@ -22,6 +22,7 @@ pub use crate::delivery::{Delivery, FAULTS_TABLE, wait_before_failing};
 use crate::envelope::{Envelope, Trace};
 use crate::fault::Fault;
 use crate::id::{AggregateId, CommandId, Principal};
+use crate::personal::KeyRing;
 use crate::ports::{Clock, CommandQueue, EventBus, Message, TableStore, TransactError};
 use crate::republish::{self, SYSTEM_PREFIX};
 use crate::store::{
@@ -102,11 +103,19 @@ impl CommandHandler {
                 queue: ports.queue,
                 bus: ports.bus,
                 clock: ports.clock,
+                persons: None,
             },
             executors: HashMap::new(),
             slices: republish::Done::default(),
             caches: HashMap::new(),
         }
+    }
+
+    /// Lets decisions erase persons.
+    #[must_use]
+    pub fn personal(mut self, keys: &KeyRing) -> Self {
+        self.engine.persons = Some(keys.clone());
+        self
     }
 
     /// Registers what `A` decides on.
@@ -167,6 +176,7 @@ pub(crate) struct Engine {
     pub queue: Arc<dyn CommandQueue>,
     pub bus: Arc<dyn EventBus>,
     clock: Arc<dyn Clock>,
+    persons: Option<KeyRing>,
 }
 
 #[async_trait]
@@ -324,8 +334,14 @@ impl<A: Handle<C>, C: Command> Executor<A, C> {
 }
 
 impl Engine {
-    /// Sends the commands and publishes the events of the commits, oldest first, then the failure signal.
+    /// Does what the commits ask for, oldest first: erases, sends the commands, publishes the events, then the failure
+    /// signal. The fact that somebody was erased is published once it is one.
     async fn publish(&self, commits: &[Commit], signal: Option<&Bytes>) -> Result<(), Fault> {
+        for commit in commits {
+            for person in &commit.erasures {
+                self.persons()?.erase(person, &commit.meta.command).await?;
+            }
+        }
         let mut messages: Vec<(String, Vec<Message>)> = Vec::new();
         for commit in commits {
             for (n, outgoing) in commit.commands.iter().enumerate() {
@@ -346,6 +362,13 @@ impl Engine {
             self.bus.publish(&events).await?;
         }
         Ok(())
+    }
+
+    fn persons(&self) -> Result<&KeyRing, Fault> {
+        self.persons.as_ref().ok_or_else(|| {
+            let text = "this app has no table of persons: set SKEIN_PERSONS and SKEIN_PERSONAL_KEY, and deliver again";
+            Fault::transient("NO_PERSONS", text)
+        })
     }
 
     /// The `n`th command of a commit, the same at every delivery.
@@ -414,14 +437,18 @@ fn plan<A: Handle<C>, C: Command>(
             signal = Some(failure_signal(engine, envelope, &tip, &rejection, now)?);
         }
         Ok(decision) => {
-            let Decision { events, reply, commands } = decision;
+            let Decision { events, reply, commands, erasures } = decision;
             outcome.reply = Some(to_raw_value(&reply).map_err(|error| encoding(&envelope.id, "reply", error))?);
-            if events.is_empty() && !commands.is_empty() {
-                let text = format!("{} of {id} sends commands without an event to store them with", envelope.id);
-                return Err(Fault::permanent("DECISION_WITHOUT_EVENT", text));
+            if events.is_empty() && !(commands.is_empty() && erasures.is_empty()) {
+                let what = "sends commands or erases without an event to store that with";
+                return Err(Fault::permanent("DECISION_WITHOUT_EVENT", format!("{} of {id} {what}", envelope.id)));
+            }
+            if !erasures.is_empty() {
+                engine.persons()?;
             }
             if !events.is_empty() {
-                let commit = commit(engine, envelope, &mut after.state, &mut tip, &events, commands, now)?;
+                let mut commit = commit(engine, envelope, &mut after.state, &mut tip, &events, commands, now)?;
+                commit.erasures = erasures;
                 outcome.first = Some(commit.first);
                 outcome.version = tip.version;
                 after.commits_since_snapshot += 1;
@@ -505,6 +532,7 @@ fn commit<A: Aggregate>(
         events: stored,
         publications,
         commands,
+        erasures: Vec::new(),
         event_bytes,
     })
 }

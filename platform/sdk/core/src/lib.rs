@@ -16,6 +16,7 @@ mod envelope;
 mod fault;
 pub mod handler;
 mod id;
+pub mod personal;
 pub mod ports;
 mod projection;
 mod reaction;
@@ -32,6 +33,7 @@ pub use cloud_event::{CloudEvent, CloudEventError, Contract, ContractSet, MAX_EV
 pub use envelope::{Envelope, EnvelopeError, MAX_COMMAND_BYTES, Trace};
 pub use fault::{Fault, FaultKind};
 pub use id::{AggregateId, CommandId, IdError, MAX_KEY_CHARS, Principal, decode_key, encode_key};
+pub use personal::Personal;
 pub use projection::{Partitioning, Projection, Source, TopList, Touch};
 pub use reaction::Reaction;
 

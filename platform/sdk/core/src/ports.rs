@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use time::OffsetDateTime;
 
+use crate::personal::{DataKey, WrappedKey};
 use crate::table::{Continuation, Etag, Operation, Page, Range, StoredRow, Sweep, SweepPage};
 
 /// Why a read, or a write whose fate is known, did not happen.
@@ -134,6 +135,30 @@ pub trait CommandQueue: Send + Sync {
 pub trait EventBus: Send + Sync {
     /// Publishes CloudEvents in their JSON format, byte for byte as given.
     async fn publish(&self, events: &[Bytes]) -> Result<(), SendError>;
+}
+
+/// Why the key vault gave no key.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum VaultError {
+    /// Trying again later may help.
+    #[error("the key vault is unavailable: {0}")]
+    Unavailable(String),
+    /// The identity is missing or lacks the role (401, 403).
+    #[error("the key vault denied access: {0}")]
+    Denied(String),
+    /// Trying again does not help: no such key, or bytes that it did not wrap.
+    #[error("the key vault refused: {0}")]
+    Refused(String),
+}
+
+/// The vault's one key, which never leaves it: it wraps the data keys of persons.
+#[async_trait]
+pub trait KeyVault: Send + Sync {
+    /// A new data key, drawn from the system's randomness, and the same wrapped.
+    async fn generate(&self) -> Result<(DataKey, WrappedKey), VaultError>;
+
+    /// The data key that was wrapped.
+    async fn unwrap(&self, wrapped: &WrappedKey) -> Result<DataKey, VaultError>;
 }
 
 /// Time and waiting.

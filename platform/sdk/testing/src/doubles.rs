@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use skein_core::ports::{Clock, CommandQueue, EventBus, Message, SendError, TableError, TableStore, TransactError};
+use skein_core::personal::{DataKey, WrappedKey};
+use skein_core::ports::{
+    Clock, CommandQueue, EventBus, KeyVault, Message, SendError, TableError, TableStore, TransactError, VaultError,
+};
 use skein_core::table::{Continuation, Etag, Operation, Page, Range, StoredRow, Sweep, SweepPage};
 use time::OffsetDateTime;
 
@@ -220,5 +223,53 @@ impl Clock for ManualClock {
             std::task::Poll::Pending
         })
         .await;
+    }
+}
+
+/// A key vault that makes the keys 1, 2, 3, …, and counts what it is asked.
+#[derive(Default)]
+pub struct MemoryVault {
+    made: Mutex<u64>,
+    unwrapped: Mutex<u32>,
+    failures: Mutex<u32>,
+}
+
+impl MemoryVault {
+    /// How many keys were made, and how many unwrapped.
+    pub fn counts(&self) -> (u64, u32) {
+        (*lock(&self.made), *lock(&self.unwrapped))
+    }
+
+    /// How many of the next requests fail.
+    pub fn fail_next(&self, requests: u32) {
+        *lock(&self.failures) = requests;
+    }
+
+    fn available(&self) -> Result<(), VaultError> {
+        fail_if_told(&self.failures, "the vault").map_err(|error| VaultError::Unavailable(error.to_string()))
+    }
+}
+
+#[async_trait]
+impl KeyVault for MemoryVault {
+    async fn generate(&self) -> Result<(DataKey, WrappedKey), VaultError> {
+        self.available()?;
+        let mut made = lock(&self.made);
+        *made += 1;
+        let mut bytes = [0xA5; 32];
+        bytes[..8].copy_from_slice(&made.to_be_bytes());
+        // As secret as a test needs it.
+        let wrapped = bytes.iter().map(|byte| !byte).collect();
+        Ok((DataKey::new(bytes), WrappedKey { version: "1".to_owned(), bytes: wrapped }))
+    }
+
+    async fn unwrap(&self, wrapped: &WrappedKey) -> Result<DataKey, VaultError> {
+        self.available()?;
+        *lock(&self.unwrapped) += 1;
+        let bytes: Vec<u8> = wrapped.bytes.iter().map(|byte| !byte).collect();
+        match bytes.try_into() {
+            Ok(bytes) if wrapped.version == "1" => Ok(DataKey::new(bytes)),
+            _ => Err(VaultError::Refused("it did not wrap this".to_owned())),
+        }
     }
 }

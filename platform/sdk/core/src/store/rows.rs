@@ -170,6 +170,8 @@ pub struct Commit {
     pub publications: Vec<Bytes>,
     /// The commands it sends.
     pub commands: Vec<Outgoing>,
+    /// The persons it erases.
+    pub erasures: Vec<String>,
     /// The bytes of the events' JSON.
     pub event_bytes: usize,
 }
@@ -188,6 +190,9 @@ impl Commit {
         }
         if !self.commands.is_empty() {
             text::put(&mut row, "Commands", &serde_json::to_string(&self.commands)?);
+        }
+        if !self.erasures.is_empty() {
+            text::put(&mut row, "Erasures", &serde_json::to_string(&self.erasures)?);
         }
         Ok(row)
     }
@@ -214,6 +219,8 @@ impl Commit {
                 .unwrap_or_default(),
             commands: text::get(row, "Commands")
                 .map_or(Ok(Vec::new()), |commands| json(partition, row, "Commands", &commands))?,
+            erasures: text::get(row, "Erasures")
+                .map_or(Ok(Vec::new()), |persons| json(partition, row, "Erasures", &persons))?,
             event_bytes: events_json.len(),
         })
     }

@@ -22,10 +22,15 @@ use skein_core::{
     Trace, encode_key,
 };
 
+pub use super::personal::{
+    a_person_has_one_key_whoever_made_it, an_erasure_done_again_spares_a_newer_key,
+    an_erasure_survives_a_crash_at_every_call, erasing_needs_a_table_of_persons,
+    what_is_sealed_is_readable_until_its_person_is_erased,
+};
 use crate::doubles::{Accident, Call, ManualClock, MemoryBus, MemoryQueue, Recorder};
 
 /// The tables that the cases need.
-pub const TABLES: [&str; 6] = ["events", "faults", "reactions", "purses", "owners", "rich"];
+pub const TABLES: [&str; 7] = ["events", "faults", "persons", "reactions", "purses", "owners", "rich"];
 
 /// A store to be tested, with [`TABLES`]. Other cases may use the same tables at the same time.
 pub struct EngineFixture {
@@ -51,7 +56,9 @@ macro_rules! engine_cases {
             a_foreign_row_is_corruption, keys_that_differ_in_case_stay_two_aggregates, a_fault_leaves_a_row_and_waits, a_panic_is_a_fault,
             history_is_read_forwards, an_aggregate_is_republished_byte_for_byte, a_category_is_republished_in_slices,
             republication_misses_nothing_across_shards, a_client_key_is_one_command, an_id_that_another_command_took_is_refused,
-            a_submitter_waits_for_the_outcome, views_equal_the_fold_in_any_order, a_drain_that_broke_off_goes_on, reactions_happen_once_and_in_order, a_top_list_shows_every_change
+            a_submitter_waits_for_the_outcome, views_equal_the_fold_in_any_order, a_drain_that_broke_off_goes_on, reactions_happen_once_and_in_order, a_top_list_shows_every_change,
+            what_is_sealed_is_readable_until_its_person_is_erased, an_erasure_survives_a_crash_at_every_call,
+            an_erasure_done_again_spares_a_newer_key, a_person_has_one_key_whoever_made_it, erasing_needs_a_table_of_persons
         }
     };
 }

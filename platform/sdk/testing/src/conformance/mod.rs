@@ -8,6 +8,7 @@
 //! ```
 
 pub mod engine;
+mod personal;
 pub mod table_store;
 
 pub use engine::EngineFixture;
