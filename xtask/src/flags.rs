@@ -26,7 +26,7 @@ cargo xtask load FILE          send a file of orders through GraphQL and wait un
     --state DIR                  the system behind it [.skein]
     --stock N                    units to receive of each SKU first [1000]
     --concurrency N              mutations under way at once [32]
-    --timeout SECONDS            give up after this long [900]
+    --timeout SECONDS            give up once nothing has moved for this long [300]
     --output text|json           the summary on stdout [text]
     --release                    use the optimised build
 

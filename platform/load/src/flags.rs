@@ -12,7 +12,7 @@ SKEIN_TOKEN=… skein-load FILE     send a file of orders through GraphQL and wa
     --url URL           the gateway [http://127.0.0.1:8080]
     --stock N           units to receive of each SKU first [1000]
     --concurrency N     mutations under way at once [32]
-    --timeout SECONDS   give up after this long [900]
+    --timeout SECONDS   give up once nothing has moved for this long [300]
     --output text|json  the summary on stdout [text]
 
 Exit status: 0 all effects are visible (refusals and bad rows are in the summary), 1 they are not, 2 the command line
@@ -52,7 +52,7 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Option<Flags>> {
         url: "http://127.0.0.1:8080".to_owned(),
         stock: 1000,
         concurrency: 32,
-        timeout: Duration::from_secs(900),
+        timeout: Duration::from_secs(300),
         output: Output::Text,
     };
     while let Some(arg) = args.next()? {

@@ -51,7 +51,7 @@ async fn run(flags: &Flags) -> Result<()> {
     for bad in &plan.bad {
         eprintln!("{}:{}: bad row: {}", flags.file.display(), bad.line, bad.reason);
     }
-    let client = Client::new(&flags.url, &token, Instant::now() + flags.timeout)?;
+    let client = Client::new(&flags.url, &token, flags.timeout)?;
     let summary = load(&client, &plan, flags.concurrency).await?;
     match flags.output {
         Output::Text => println!("{summary}"),

@@ -32,7 +32,16 @@ pub async fn send(
     concurrency: usize,
     mut progress: Progress,
 ) -> Result<Vec<Outcome>> {
-    let outcomes = each(mutations, concurrency, |mutation| submit(client, mutation), || progress.step()).await?;
+    let outcomes = each(
+        mutations,
+        concurrency,
+        |mutation| submit(client, mutation),
+        || {
+            client.moved();
+            progress.step();
+        },
+    )
+    .await?;
     progress.end();
     Ok(outcomes)
 }
@@ -58,7 +67,7 @@ async fn submit(client: &Client, mutation: &Mutation) -> Result<Outcome> {
     );
     loop {
         if Instant::now() + PAUSE > client.deadline() {
-            bail!("the time is up; {} is still pending", mutation.name());
+            bail!("nothing moves any more; {} is still pending", mutation.name());
         }
         sleep(PAUSE).await;
         let data = client.data(service, &query).await?;

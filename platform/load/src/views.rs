@@ -79,7 +79,10 @@ pub async fn snapshot(client: &Client, plan: &Plan, mut progress: Progress) -> R
     let ids: Vec<_> = order_ids(&plan.mutations).map(str::to_owned).collect();
     let skus: Vec<_> = plan.skus.iter().cloned().collect();
     let customers: Vec<_> = plan.customers.iter().cloned().collect();
-    let mut done = || progress.step();
+    let mut done = || {
+        client.moved();
+        progress.step();
+    };
     let snapshot = Snapshot {
         orders: statuses(client, &ids, &mut done).await?,
         stock: stock(client, &skus, &mut done).await?,
@@ -234,7 +237,7 @@ impl Committed {
 /// Waits until every effect is visible.
 ///
 /// # Errors
-/// What is missing when the time is up.
+/// What is missing when nothing moves any more.
 pub async fn settle(
     client: &Client,
     plan: &Plan,
@@ -252,7 +255,12 @@ pub async fn settle(
             totals: totals(client, &plan.customers.iter().cloned().collect::<Vec<_>>(), &mut || ()).await?,
             top: top(client).await?,
         };
-        equal = if shown == before { equal + 1 } else { 0 };
+        if shown == before {
+            equal += 1;
+        } else {
+            equal = 0;
+            client.moved();
+        }
         let missing = match expected {
             Expected::Exactly(committed) => differences(&committed.snapshot(plan, orders.clone()), &shown),
             Expected::AtRest => unrest(&shown, equal),
@@ -276,6 +284,9 @@ async fn decided(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Str
         let mut statuses = statuses(client, &open, &mut || ()).await?;
         statuses.retain(|_, status| status != "PLACED");
         open.retain(|id| !statuses.contains_key(id));
+        if !statuses.is_empty() {
+            client.moved();
+        }
         decided.append(&mut statuses);
         progress.at(decided.len());
         if open.is_empty() {
@@ -292,7 +303,7 @@ async fn pause(client: &Client, missing: &[String]) -> Result<()> {
         let more = missing.len().saturating_sub(TOLD);
         let more = if more > 0 { format!("; and {more} more") } else { String::new() };
         let told: Vec<_> = missing.iter().take(TOLD).map(String::as_str).collect();
-        bail!("the time is up: {}{more}", told.join("; "));
+        bail!("nothing moves any more: {}{more}", told.join("; "));
     }
     sleep(PAUSE).await;
     Ok(())
