@@ -129,7 +129,7 @@ fn each_crate_knows_only_whom_it_may() {
                 forbid(&known, &|name| name == "skein-core", "an adapter knows skein-core only");
             }
             ("platform/local", _) => {
-                let allowed = ["skein-core", "skein-embedded", "skein-azure"];
+                let allowed = ["skein-arm", "skein-core", "skein-embedded", "skein-azure"];
                 forbid(&reached, &|name| allowed.contains(&name), "the local Azure links no service");
             }
             ("platform/ops", _) => {
@@ -139,6 +139,9 @@ fn each_crate_knows_only_whom_it_may() {
             ("platform/sim", _) => {
                 let allowed = ["skein-core", "skein-testing", "skein-azure"];
                 forbid(&known, &|name| allowed.contains(&name), "the simulator knows the engine and the adapter");
+            }
+            ("platform/arm", _) => {
+                forbid(&known, &|_| false, "the evaluator reads templates independently of all that writes them")
             }
             ("platform/model", _) => forbid(&known, &|name| name == "skein-core", "the model knows skein-core only"),
             ("platform/render", _) => forbid(&known, &|name| name == "skein-model", "rendering knows the model only"),
@@ -170,7 +173,7 @@ fn what_is_pure_reaches_no_runtime_and_the_sdk_no_azure() {
     violations(|member, _| {
         let sdk = member.place.starts_with("platform/sdk");
         let pure = member.place.starts_with("services/") && !member.place.ends_with("/functions")
-            || ["platform/sdk/core", "platform/model", "platform/render", "gateway/infra", "xtask"]
+            || ["platform/sdk/core", "platform/arm", "platform/model", "platform/render", "gateway/infra", "xtask"]
                 .contains(&member.place.as_str());
         let forbidden: &[&str] = if pure {
             &IMPURE

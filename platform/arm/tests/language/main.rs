@@ -1,0 +1,6 @@
+//! Templates in, resources out.
+
+mod functions;
+mod samples;
+mod templates;
+mod world;
