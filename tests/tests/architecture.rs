@@ -143,6 +143,11 @@ fn each_crate_knows_only_whom_it_may() {
             ("platform/arm", _) => {
                 forbid(&known, &|_| false, "the evaluator reads templates independently of all that writes them")
             }
+            ("platform/hostile", _) => forbid(
+                &known,
+                &|name| name.starts_with("skein-") && !["skein-azure-app", "skein-infra"].contains(&name),
+                "it feeds the readers, and knows no service",
+            ),
             ("platform/model", _) => forbid(&known, &|name| name == "skein-core", "the model knows skein-core only"),
             ("platform/render", _) => forbid(&known, &|name| name == "skein-model", "rendering knows the model only"),
             ("xtask", _) => {

@@ -44,6 +44,9 @@ cargo xtask sim                every accident at every step of short scripts, th
     --schedules N                how many random ones [10000]
     --seed S                     where their seeds begin; without --schedules, replay this one with its trace
 
+cargo xtask fuzz [TARGET]      fuzz all readers of foreign bytes, or one, on the nightly toolchain
+    --seconds N                  how long each [20]
+
 cargo xtask help               this text
 
 Text for people goes to stderr, results go to stdout. Exit status: 0 done, 1 failed, 2 the command line is wrong.";
@@ -63,6 +66,8 @@ pub enum Task {
     Sim(Sim),
     /// Run the operators' tool.
     Ops(Ops),
+    /// Fuzz.
+    Fuzz(Fuzz),
     /// Run the tests.
     Test {
         /// What `cargo test` is to get.
@@ -87,6 +92,15 @@ pub struct Ops {
 pub struct Sim {
     /// What goes to the simulator as it is.
     pub options: Vec<OsString>,
+}
+
+/// `cargo xtask fuzz`.
+#[derive(Debug, PartialEq)]
+pub struct Fuzz {
+    /// The one target, if not all.
+    pub target: Option<String>,
+    /// How long each runs.
+    pub seconds: u32,
 }
 
 /// `cargo xtask up`.
@@ -167,6 +181,8 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
                 let name = OsString::from(format!("--{name}"));
                 flags.options.extend([name, args.value()?]);
             }
+            Long("seconds") if command == "fuzz" => flags.seconds = Some(args.value()?.parse()?),
+            Value(target) if command == "fuzz" && flags.target.is_none() => flags.target = Some(target.string()?),
             Value(file) if command == "load" && flags.file.is_none() => flags.file = Some(file.into()),
             _ => return Err(arg.unexpected().into()),
         }
@@ -182,6 +198,7 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
             azurite: flags.azurite,
             release,
         })),
+        "fuzz" => Ok(Task::Fuzz(Fuzz { target: flags.target, seconds: flags.seconds.unwrap_or(20) })),
         "sim" => Ok(Task::Sim(Sim { options: flags.options })),
         "token" => {
             let role = flags.role.context("token needs --role operator|customer")?;
@@ -208,6 +225,8 @@ struct Flags {
     role: Option<String>,
     subject: Option<String>,
     file: Option<PathBuf>,
+    target: Option<String>,
+    seconds: Option<u32>,
     options: Vec<OsString>,
 }
 
@@ -243,6 +262,8 @@ mod tests {
         let ops = Ops { release: true, args: ["events", "orders", "order:1"].map(OsString::from).to_vec() };
         assert_eq!(parsed("events orders --release order:1"), Ok(Task::Ops(ops)));
         assert_eq!(parsed("ops help"), Ok(Task::Ops(Ops { release: false, args: vec!["help".into()] })));
+        let fuzz = Fuzz { target: Some("cloud_event".into()), seconds: 5 };
+        assert_eq!(parsed("fuzz cloud_event --seconds 5"), Ok(Task::Fuzz(fuzz)));
         assert_eq!(parsed(""), Ok(Task::Help));
     }
 

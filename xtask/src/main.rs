@@ -2,6 +2,7 @@
 
 mod build;
 mod flags;
+mod fuzz;
 mod load;
 mod ops;
 mod sim;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Task::Load(load) => load::run(&load),
         Task::Ops(ops) => ops::run(&ops),
         Task::Sim(sim) => sim::run(&sim),
+        Task::Fuzz(fuzz) => fuzz::run(&fuzz),
         Task::Test { args } => test::run(&args),
     };
     done.unwrap_or_else(|error| {

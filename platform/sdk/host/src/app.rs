@@ -221,6 +221,11 @@ impl App {
         Ok(axum::serve(listener, router).await?)
     }
 
+    /// Answers one request as [`App::serve`] does, without a socket. It has to run on tokio.
+    pub async fn answer(self: &Arc<Self>, request: Request) -> Response {
+        dispatch(State(Arc::clone(self)), request).await
+    }
+
     /// The function whose route and method match, with the route's parameters; else why there is none.
     fn routed(&self, method: &Method, path: &str) -> Result<(&Function, BTreeMap<String, String>), Box<HttpResponse>> {
         let mut allowed = Vec::new();

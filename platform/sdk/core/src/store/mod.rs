@@ -140,6 +140,8 @@ impl EventStore {
         let mut from = None;
         // The version below which nothing is needed, and the one that the next older commit must end with.
         let (mut needed, mut expected) = (0, 0);
+        // Whether the newest commit was looked at: it has to end with the tip's version, even where it is not needed.
+        let mut newest = false;
         'pages: loop {
             let page = self.shard(&partition).query(EVENTS_TABLE, &range, from.as_ref()).await?;
             for row in &page.rows {
@@ -156,6 +158,14 @@ impl EventStore {
                 if tip.is_none() {
                     return Err(corrupt(&partition, &row.key, "there are commits but no tip"));
                 }
+                if !newest {
+                    newest = true;
+                    let last = Commit::last_of(&partition, row)?;
+                    if last != expected {
+                        let what = format_args!("the newest commit ends with version {last}, the tip with {expected}");
+                        return Err(corrupt(&partition, &row.key, what));
+                    }
+                }
                 if expected <= needed {
                     break 'pages;
                 }
@@ -171,6 +181,10 @@ impl EventStore {
                 commits.push(commit);
             }
             if tip.is_some() && expected <= needed {
+                if !newest && expected > 0 && page.next.is_none() {
+                    let what = format_args!("the commit that ends with {expected} is missing");
+                    return Err(corrupt(&partition, rows::TIP, what));
+                }
                 break;
             }
             match page.next {
@@ -251,14 +265,19 @@ impl EventStore {
             top: FORWARD_PAGE,
         };
         let (mut found, mut next) = (Vec::new(), None);
+        // The version that the next older commit has to end with; the newest one reaches the window's end.
+        let mut expected = None;
         'window: loop {
             let page = self.shard(partition).query(EVENTS_TABLE, &range, next.as_ref()).await?;
             for row in &page.rows {
                 let commit = Commit::read(partition, row)?;
-                let reaches = commit.first <= low;
-                if commit.last >= low {
-                    found.push(commit);
+                if expected.map_or(commit.last < high, |expected| commit.last != expected) {
+                    let what = format_args!("ends with version {}, expected {}", commit.last, expected.unwrap_or(high));
+                    return Err(corrupt(partition, &row.key, what));
                 }
+                expected = Some(commit.first - 1);
+                let reaches = commit.first <= low;
+                found.push(commit);
                 if reaches {
                     break 'window;
                 }
@@ -268,7 +287,7 @@ impl EventStore {
                 None => break,
             }
         }
-        if found.is_empty() {
+        if expected.is_none_or(|expected| expected >= low) {
             return Err(corrupt(partition, &commit_key(low), "the commit is missing"));
         }
         found.reverse();

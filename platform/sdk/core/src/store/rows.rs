@@ -49,7 +49,25 @@ fn string<'a>(partition: &str, row: &'a StoredRow, name: &str) -> Result<&'a str
     row.str(name).ok_or_else(|| corrupt(partition, &row.key, format_args!("{name} is missing or no text")))
 }
 
-fn json<T: serde::de::DeserializeOwned>(partition: &str, row: &StoredRow, name: &str, json: &str) -> Result<T, Fault> {
+/// A number of a property that need not be there; there it has to be one.
+fn optional(partition: &str, row: &StoredRow, name: &str) -> Result<u64, Fault> {
+    row.properties.get(name).map_or(Ok(0), |_| number(partition, row, name))
+}
+
+fn long(partition: &str, row: &StoredRow, name: &str) -> Result<Option<String>, Fault> {
+    text::get(row, name).map_err(|what| corrupt(partition, &row.key, what))
+}
+
+/// As many lines or items as the row counts: a list whose text is gone, or was cut, is no list without items.
+fn counted<T>(partition: &str, row: &StoredRow, name: &str, items: Vec<T>) -> Result<Vec<T>, Fault> {
+    let count = number(partition, row, name)?;
+    if items.len() as u64 != count {
+        return Err(corrupt(partition, &row.key, format_args!("{name} is {count}, there are {}", items.len())));
+    }
+    Ok(items)
+}
+
+fn json<'j, T: Deserialize<'j>>(partition: &str, row: &StoredRow, name: &str, json: &'j str) -> Result<T, Fault> {
     serde_json::from_str(json).map_err(|error| corrupt(partition, &row.key, format_args!("{name}: {error}")))
 }
 
@@ -81,24 +99,28 @@ pub struct Tip {
 
 impl Tip {
     pub(crate) fn read(partition: &str, row: &StoredRow) -> Result<(Self, Option<String>), Fault> {
-        let small =
-            |name| u32::try_from(number(partition, row, name)?).map_err(|error| corrupt(partition, &row.key, error));
+        let small = |number: u64| u32::try_from(number).map_err(|error| corrupt(partition, &row.key, error));
         let tip = Tip {
             version: number(partition, row, "Version")?,
             sequence: number(partition, row, "Sequence")?,
             published: number(partition, row, "Published")?,
-            epoch: small("Epoch")?,
-            snapshot_version: row
-                .int("SnapshotVersion")
-                .map_or(Ok(0), |_| number(partition, row, "SnapshotVersion"))?,
-            snapshot_schema: row.int("SnapshotSchema").map_or(Ok(0), |_| small("SnapshotSchema"))?,
-            erased: row.bool("Erased").unwrap_or(false),
+            epoch: small(number(partition, row, "Epoch")?)?,
+            snapshot_version: optional(partition, row, "SnapshotVersion")?,
+            snapshot_schema: small(optional(partition, row, "SnapshotSchema")?)?,
+            erased: row
+                .bool("Erased")
+                .ok_or_else(|| corrupt(partition, &row.key, "Erased is missing or neither true nor false"))?,
             etag: row.etag.clone(),
         };
         if tip.published > tip.version || tip.snapshot_version > tip.version {
             return Err(corrupt(partition, &row.key, "published or snapshot are ahead of the version"));
         }
-        Ok((tip, text::get(row, "Snapshot")))
+        let snapshot = long(partition, row, "Snapshot")?;
+        // A snapshot that does not say which version it is of would be folded twice.
+        if snapshot.is_some() && tip.snapshot_version == 0 {
+            return Err(corrupt(partition, &row.key, "SnapshotVersion is missing or 0"));
+        }
+        Ok((tip, snapshot))
     }
 
     /// The properties that every write of the tip sets.
@@ -180,6 +202,10 @@ impl Commit {
     pub(crate) fn row(&self) -> Result<Row, serde_json::Error> {
         let mut row =
             Row::new(commit_key(self.first)).with("First", integer(self.first)).with("Last", integer(self.last));
+        row = row
+            .with("PublicationCount", integer(self.publications.len() as u64))
+            .with("CommandCount", integer(self.commands.len() as u64))
+            .with("ErasureCount", integer(self.erasures.len() as u64));
         text::put(&mut row, "Meta", &serde_json::to_string(&self.meta)?);
         text::put(&mut row, "Events", &serde_json::to_string(&self.events)?);
         if !self.publications.is_empty() {
@@ -198,31 +224,47 @@ impl Commit {
     }
 
     pub(crate) fn read(partition: &str, row: &StoredRow) -> Result<Self, Fault> {
-        let (first, last) = (number(partition, row, "First")?, number(partition, row, "Last")?);
-        if first == 0 || last < first || commit_key(first) != row.key {
-            return Err(corrupt(partition, &row.key, format_args!("versions {first} to {last} do not fit the key")));
-        }
-        let missing = |name| corrupt(partition, &row.key, format_args!("{name} is missing"));
-        let meta = text::get(row, "Meta").ok_or_else(|| missing("Meta"))?;
-        let events_json = text::get(row, "Events").ok_or_else(|| missing("Events"))?;
+        let (first, last) = (number(partition, row, "First")?, Commit::last_of(partition, row)?);
+        let required = |name| {
+            long(partition, row, name)?
+                .ok_or_else(|| corrupt(partition, &row.key, format_args!("{name}0 is missing or no text")))
+        };
+        let (meta, events_json) = (required("Meta")?, required("Events")?);
         let events: Vec<StoredEvent> = json(partition, row, "Events", &events_json)?;
         if events.len() as u64 != last - first + 1 {
             return Err(corrupt(partition, &row.key, format_args!("{} events for {first} to {last}", events.len())));
         }
+        let mut publications = Vec::new();
+        if let Some(lines) = long(partition, row, "Publications")? {
+            for line in lines.split('\n') {
+                // Looked at, not taken apart: a line that was cut must not be published.
+                json::<&RawValue>(partition, row, "Publications", line)?;
+                publications.push(Bytes::copy_from_slice(line.as_bytes()));
+            }
+        }
+        let commands = long(partition, row, "Commands")?
+            .map_or(Ok(Vec::new()), |commands| json(partition, row, "Commands", &commands))?;
+        let erasures = long(partition, row, "Erasures")?
+            .map_or(Ok(Vec::new()), |persons| json(partition, row, "Erasures", &persons))?;
         Ok(Commit {
             first,
             last,
             meta: json(partition, row, "Meta", &meta)?,
             events,
-            publications: text::get(row, "Publications")
-                .map(|lines| lines.split('\n').map(|line| Bytes::copy_from_slice(line.as_bytes())).collect())
-                .unwrap_or_default(),
-            commands: text::get(row, "Commands")
-                .map_or(Ok(Vec::new()), |commands| json(partition, row, "Commands", &commands))?,
-            erasures: text::get(row, "Erasures")
-                .map_or(Ok(Vec::new()), |persons| json(partition, row, "Erasures", &persons))?,
+            publications: counted(partition, row, "PublicationCount", publications)?,
+            commands: counted(partition, row, "CommandCount", commands)?,
+            erasures: counted(partition, row, "ErasureCount", erasures)?,
             event_bytes: events_json.len(),
         })
+    }
+
+    /// The version that the commit of a row ends with, without reading the rest of it.
+    pub(crate) fn last_of(partition: &str, row: &StoredRow) -> Result<u64, Fault> {
+        let (first, last) = (number(partition, row, "First")?, number(partition, row, "Last")?);
+        if first == 0 || last < first || commit_key(first) != row.key {
+            return Err(corrupt(partition, &row.key, format_args!("versions {first} to {last} do not fit the key")));
+        }
+        Ok(last)
     }
 }
 
@@ -283,12 +325,24 @@ impl Outcome {
     }
 
     pub(crate) fn read(partition: &str, row: &StoredRow) -> Result<(Self, Option<Bytes>), Fault> {
-        let outcome_json =
-            text::get(row, "Outcome").ok_or_else(|| corrupt(partition, &row.key, "Outcome is missing"))?;
+        let outcome_json = long(partition, row, "Outcome")?
+            .ok_or_else(|| corrupt(partition, &row.key, "Outcome0 is missing or no text"))?;
         let outcome: Outcome = json(partition, row, "Outcome", &outcome_json)?;
         if outcome.fingerprint != string(partition, row, "Fingerprint")? {
             return Err(corrupt(partition, &row.key, "the fingerprint disagrees with the outcome"));
         }
-        Ok((outcome, text::get(row, "Signal").map(Bytes::from)))
+        let signal = long(partition, row, "Signal")?;
+        // Every rejection has its signal, and nothing else has.
+        if signal.is_some() != (outcome.status == OutcomeStatus::Rejected) {
+            return Err(corrupt(
+                partition,
+                &row.key,
+                "a rejection without its signal, or a signal without a rejection",
+            ));
+        }
+        if let Some(signal) = &signal {
+            json::<&RawValue>(partition, row, "Signal", signal)?;
+        }
+        Ok((outcome, signal.map(Bytes::from)))
     }
 }

@@ -1,5 +1,7 @@
 //! Long texts in rows: split over string properties, because one holds 32K UTF-16 units.
 
+use std::ops::Bound;
+
 use crate::table::{MAX_STRING_UNITS, Row, StoredRow, Value};
 
 /// Writes `text` as `{name}0`, `{name}1`, …; the row must not hold properties of that name already.
@@ -15,16 +17,25 @@ pub(crate) fn put(row: &mut Row, name: &str, text: &str) {
     row.properties.insert(format!("{name}{part}"), Value::from(&text[start..]));
 }
 
-/// Reads what [`put`] wrote; `None` where there is nothing.
-pub(crate) fn get(row: &StoredRow, name: &str) -> Option<String> {
-    let mut text = row.str(&format!("{name}0"))?.to_owned();
-    for part in 1.. {
-        match row.str(&format!("{name}{part}")) {
-            Some(more) => text.push_str(more),
-            None => break,
-        }
+/// Reads what [`put`] wrote; `None` where there is nothing, and what is wrong where a part is missing or no text.
+pub(crate) fn get(row: &StoredRow, name: &str) -> Result<Option<String>, String> {
+    let part_of = |property: &str| {
+        property
+            .strip_prefix(name)
+            .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()))
+    };
+    let parts = row
+        .properties
+        .range::<str, _>((Bound::Included(name), Bound::Unbounded))
+        .take_while(|(property, _)| property.starts_with(name))
+        .filter(|(property, _)| part_of(property))
+        .count();
+    let mut text = String::new();
+    for part in 0..parts {
+        let property = format!("{name}{part}");
+        text.push_str(row.str(&property).ok_or_else(|| format!("{property} is missing or no text"))?);
     }
-    Some(text)
+    Ok((parts > 0).then_some(text))
 }
 
 #[cfg(test)]
@@ -42,7 +53,20 @@ mod tests {
                 assert!(part.encode_utf16().count() <= MAX_STRING_UNITS);
             }
             let stored = StoredRow { key: row.key, etag: Etag("1".into()), properties: row.properties };
-            assert_eq!(get(&stored, "T").unwrap(), text);
+            assert_eq!(get(&stored, "T").unwrap().unwrap(), text);
         }
+    }
+
+    #[test]
+    fn parts_that_are_missing_or_no_texts_are_told() {
+        let read = |parts: &[(&str, Value)]| {
+            let properties = parts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+            get(&StoredRow { key: "r".into(), etag: Etag("1".into()), properties }, "T")
+        };
+        assert_eq!(read(&[("T", "x".into()), ("Tx", "x".into()), ("T0x", "x".into())]), Ok(None));
+        assert_eq!(read(&[("T0", "a".into()), ("T1", "b".into())]), Ok(Some("ab".into())));
+        assert_eq!(read(&[("T0", 1.into())]), Err("T0 is missing or no text".into()));
+        assert_eq!(read(&[("T1", "b".into())]), Err("T0 is missing or no text".into()));
+        assert_eq!(read(&[("T0", "a".into()), ("T2", "c".into())]), Err("T1 is missing or no text".into()));
     }
 }

@@ -81,9 +81,15 @@ impl Cursor {
         row: Option<StoredRow>,
     ) -> Result<Self, Fault> {
         let position = row.as_ref().map_or(Ok(Position::default()), |row| Position::of_row(&partition, row))?;
-        let parked = row.as_ref().and_then(|row| row.int("Parked")).and_then(|parked| u64::try_from(parked).ok());
+        let parked = match &row {
+            Some(row) if row.properties.contains_key("Parked") => row
+                .int("Parked")
+                .and_then(|parked| u64::try_from(parked).ok())
+                .ok_or_else(|| corrupt(&partition, &row.key, "Parked is no number from 0"))?,
+            _ => 0,
+        };
         let (source, etag) = (source.to_owned(), row.map(|row| row.etag));
-        Ok(Cursor { table, partition, source, position, parked: parked.unwrap_or_default(), etag })
+        Ok(Cursor { table, partition, source, position, parked, etag })
     }
 
     pub(super) fn arrival(&self, source: &Source) -> Arrival {
@@ -133,7 +139,9 @@ impl Cursor {
     ) -> Result<Option<(String, Operation)>, Fault> {
         let key = parked_key(source, sequence);
         let Some(row) = store.get(table, partition, &key).await? else { return Ok(None) };
-        let text = get_text(&row, "Event").ok_or_else(|| corrupt(partition, &key, "Event is missing"))?;
+        let text = get_text(&row, "Event")
+            .map_err(|what| corrupt(partition, &key, what))?
+            .ok_or_else(|| corrupt(partition, &key, "Event0 is missing"))?;
         Ok(Some((text, Operation::Delete(key, Some(row.etag)))))
     }
 }

@@ -69,11 +69,12 @@ fn source_key(source: &str) -> String {
 
 /// A stored row's JSON.
 fn read_document<T: serde::de::DeserializeOwned>(table: &str, row: &StoredRow) -> Result<T, Fault> {
-    let json = crate::store::get_text(row, DOCUMENT).unwrap_or_default();
-    serde_json::from_str(&json).map_err(|error| {
-        let text = format!("row {:?} of table {table:?}: {error}; rebuild the view", row.key);
+    let unreadable = |what: String| {
+        let text = format!("row {:?} of table {table:?}: {what}; rebuild the view", row.key);
         Fault::permanent("VIEW_ROW_UNREADABLE", text)
-    })
+    };
+    let json = crate::store::get_text(row, DOCUMENT).map_err(unreadable)?.unwrap_or_default();
+    serde_json::from_str(&json).map_err(|error| unreadable(error.to_string()))
 }
 
 fn write_document(row: &mut Row, document: &impl serde::Serialize) -> Result<(), Fault> {

@@ -19,7 +19,7 @@ use crate::cloud_event::{CloudEvent, ContractSet};
 use crate::fault::Fault;
 use crate::ports::{Clock, TableStore, TransactError};
 use crate::projection::{Source, TopList};
-use crate::store::shard_of;
+use crate::store::{corrupt, shard_of};
 use crate::table::{Operation, Range, Row, StoredRow};
 
 /// The merged row's key.
@@ -36,6 +36,13 @@ pub(super) fn merged_partition(generation: Generation) -> String {
 
 fn shard_partition(generation: Generation, shard: u16) -> String {
     generation.partition(&format!("shard {shard:05}"))
+}
+
+/// A shard's stamp. One that began again from 0 would let events be settled that no merge has seen.
+fn read_stamp(partition: &str, row: &StoredRow) -> Result<i64, Fault> {
+    row.int("Stamp")
+        .filter(|stamp| (0..i64::MAX).contains(stamp))
+        .ok_or_else(|| corrupt(partition, &row.key, "Stamp is missing or no number from 0"))
 }
 
 /// One item with its absolute score and the event that it was last changed by.
@@ -118,7 +125,7 @@ impl<T: TopList> TopConsumer<T> {
             let (stamp_row, stored) =
                 try_join(self.store.get(T::TABLE, &partition, STAMP_ROW), self.store.get(T::TABLE, &partition, &key))
                     .await?;
-            let stamp = stamp_row.as_ref().and_then(|row| row.int("Stamp")).unwrap_or_default();
+            let stamp = stamp_row.as_ref().map_or(Ok(0), |row| read_stamp(&partition, row))?;
             if let Some(stored) = &stored {
                 let known: Entry = read_document(T::TABLE, stored)?;
                 if known.position() >= mine.position() {
@@ -214,7 +221,7 @@ impl<T: TopList> TopConsumer<T> {
             let page = self.store.query(T::TABLE, &range, from.as_ref()).await?;
             for row in &page.rows {
                 if row.key == STAMP_ROW {
-                    stamp = row.int("Stamp").unwrap_or_default();
+                    stamp = read_stamp(&range.partition, row)?;
                 } else {
                     entries.push(read_document(T::TABLE, row)?);
                 }
