@@ -40,6 +40,9 @@ cargo xtask test [ARGS]        run all tests; ARGS go to `cargo test`
                                  where Azurite comes from [auto: a container where a Docker engine answers, else npm]
     SKEIN_SHARED=DIR             where the real file of orders is, data/online-retail.csv [../shared]
 
+cargo xtask render             write what is deployed to target/render: arm/{layer}.json, diagram.md
+    --out DIR                    write it there instead
+
 cargo xtask sim                every accident at every step of short scripts, then random schedules
     --schedules N                how many random ones [10000]
     --seed S                     where their seeds begin; without --schedules, replay this one with its trace
@@ -62,6 +65,11 @@ pub enum Task {
     Token(Token),
     /// Load a file.
     Load(Load),
+    /// Write what is deployed.
+    Render {
+        /// Where to, if not to Cargo's target folder.
+        out: Option<PathBuf>,
+    },
     /// Run the simulator.
     Sim(Sim),
     /// Run the operators' tool.
@@ -171,6 +179,7 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
             Long("port") if command == "up" => flags.port = Some(args.value()?.parse()?),
             Long("fresh") if command == "up" => flags.fresh = true,
             Long("azurite") if command == "up" => flags.azurite = Some(args.optional_value()),
+            Long("out") if command == "render" => flags.out = Some(args.value()?.into()),
             Long("role") if command == "token" => flags.role = Some(args.value()?.string()?),
             Long("subject") if command == "token" => flags.subject = Some(args.value()?.string()?),
             Long(name @ ("url" | "stock" | "concurrency" | "timeout" | "output")) if command == "load" => {
@@ -199,6 +208,7 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
             release,
         })),
         "fuzz" => Ok(Task::Fuzz(Fuzz { target: flags.target, seconds: flags.seconds.unwrap_or(20) })),
+        "render" => Ok(Task::Render { out: flags.out }),
         "sim" => Ok(Task::Sim(Sim { options: flags.options })),
         "token" => {
             let role = flags.role.context("token needs --role operator|customer")?;
@@ -227,6 +237,7 @@ struct Flags {
     file: Option<PathBuf>,
     target: Option<String>,
     seconds: Option<u32>,
+    out: Option<PathBuf>,
     options: Vec<OsString>,
 }
 
@@ -264,6 +275,8 @@ mod tests {
         assert_eq!(parsed("ops help"), Ok(Task::Ops(Ops { release: false, args: vec!["help".into()] })));
         let fuzz = Fuzz { target: Some("cloud_event".into()), seconds: 5 };
         assert_eq!(parsed("fuzz cloud_event --seconds 5"), Ok(Task::Fuzz(fuzz)));
+        assert_eq!(parsed("render"), Ok(Task::Render { out: None }));
+        assert_eq!(parsed("render --out /r"), Ok(Task::Render { out: Some("/r".into()) }));
         assert_eq!(parsed(""), Ok(Task::Help));
     }
 

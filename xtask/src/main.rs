@@ -5,6 +5,7 @@ mod flags;
 mod fuzz;
 mod load;
 mod ops;
+mod render;
 mod sim;
 mod state;
 mod test;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Task::Token(token) => token::run(&token),
         Task::Load(load) => load::run(&load),
         Task::Ops(ops) => ops::run(&ops),
+        Task::Render { out } => render::run(out),
         Task::Sim(sim) => sim::run(&sim),
         Task::Fuzz(fuzz) => fuzz::run(&fuzz),
         Task::Test { args } => test::run(&args),

@@ -9,6 +9,7 @@ use lexopt::prelude::*;
 pub const HELP: &str = "\
 skein-infra graph                              the graph of all descriptors as JSON
 skein-infra resources --planes URL             the list of resources of a system whose planes are all at URL
+skein-infra render --out DIR                   the templates of every layer, and the diagram
 skein-infra packages --out DIR --binaries DIR  the package of each function app, DIR/{site}/, with its binary";
 
 /// What is asked for.
@@ -22,6 +23,11 @@ pub enum Task {
     Resources {
         /// Where all planes answer.
         planes: String,
+    },
+    /// The templates and the diagram.
+    Render {
+        /// Where they are written.
+        out: PathBuf,
     },
     /// The packages.
     Packages {
@@ -49,6 +55,7 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
         None => Ok(Task::Help),
         Some("graph") => Ok(Task::Graph),
         Some("resources") => Ok(Task::Resources { planes: planes.context("resources needs --planes URL")? }),
+        Some("render") => Ok(Task::Render { out: out.context("render needs --out DIR")? }),
         Some("packages") => Ok(Task::Packages {
             out: out.context("packages needs --out DIR")?,
             binaries: binaries.context("packages needs --binaries DIR")?,

@@ -3,6 +3,7 @@
 mod flags;
 mod packages;
 mod platform;
+mod rendered;
 
 use std::io::Write;
 
@@ -20,6 +21,7 @@ fn main() -> Result<()> {
             let list = skein_render::resources(&graph()?, &Endpoints::loopback(&planes));
             print(&serde_json::to_string_pretty(&list)?)
         }
+        Task::Render { out } => rendered::write(&graph()?, &out),
         Task::Packages { out, binaries } => packages::write(&graph()?, &out, &binaries),
     }
 }

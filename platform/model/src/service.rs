@@ -139,6 +139,9 @@ impl Service {
     /// The tables of each shard of the event store.
     pub const STORE_TABLES: [&str; 2] = [skein_core::store::EVENTS_TABLE, skein_core::handler::FAULTS_TABLE];
 
+    /// The table that keeps why a message failed.
+    pub const FAULTS_TABLE: &str = skein_core::handler::FAULTS_TABLE;
+
     /// A service with the functions that every service has, which publishes and reads nothing yet.
     pub fn new(name: &str) -> Self {
         let graphql = || Function::http("graphql", "POST", "graphql");

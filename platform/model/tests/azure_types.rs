@@ -63,6 +63,9 @@ const WANTED: &[(&str, &str, &str, Option<&str>)] = &[
     ("web", "Microsoft.Web/sites/config@2024-11-01", "SiteAuthentication", Some("authsettingsV2")),
 ];
 
+/// Texts that nobody may read, which the data does not call sensitive.
+const SECRETS: &[(&str, &str)] = &[("SecretProperties", "value")];
+
 const REQUIRED: u64 = 1;
 const READ_ONLY: u64 = 2;
 /// The scope of what is put on another resource.
@@ -212,7 +215,7 @@ impl Module {
             let kind = self.kind(file, &property["type"], name, key);
             let mut rust = snake(key);
             // What every typed value has already.
-            if ["value", "member", "trust", "new", "clone", "eq"].contains(&rust.as_str()) {
+            if ["as_value", "member", "trust", "new", "clone", "eq"].contains(&rust.as_str()) {
                 rust.push('_');
             }
             while !names.insert(rust.clone()) {
@@ -244,7 +247,9 @@ impl Module {
             "AnyType" => marker("Any"),
             "BooleanType" => "bool".to_owned(),
             "IntegerType" => marker("Int"),
-            "StringType" if data["sensitive"] == true => marker("Secret as SecretText").replace("Secret as ", ""),
+            "StringType" if data["sensitive"] == true || SECRETS.contains(&(owner, property)) => {
+                marker("Secret as SecretText").replace("Secret as ", "")
+            }
             "StringType" => marker("Text"),
             "StringLiteralType" => self.texts(file, &[data], owner, property),
             "UnionType" => {

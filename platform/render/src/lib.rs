@@ -1,12 +1,23 @@
-//! The graph as what others read: the list of resources in ARM's shape, and the package of each function app. Pure:
-//! the caller writes the files.
+//! The graph as what others read: templates of each layer, the list of resources in ARM's shape, and the package of each
+//! function app. Pure: the caller writes the files.
 
 mod arm;
+mod diagram;
+mod layers;
 mod names;
 mod package;
+mod policy;
+mod queues;
+mod render;
 mod resources;
+mod roles;
+mod settings;
 
 pub use arm::arm;
+pub use layers::{GATEWAY, Layer, PLATFORM, RenderError, check, layers};
 pub use names::Names;
 pub use package::{HANDLER, package};
+pub use policy::{PolicyOf, policy_xml};
+pub use render::render;
 pub use resources::{Endpoints, Identity, Resource, resources};
+pub use roles::{Grant, Need, Role, Thing};

@@ -1,6 +1,6 @@
 //! Names of resources: one place, so that every reference agrees with the resource it means.
 
-use skein_model::{FunctionApp, Platform, Service};
+use skein_model::{App, FunctionApp, Platform, Service};
 use uuid::Uuid;
 
 /// Name space of the identities of a deployment without Entra ID.
@@ -31,6 +31,16 @@ impl<'a> Names<'a> {
         format!("st{}{}{shard}", self.system, service.name)
     }
 
+    /// The storage account of an app's functions host.
+    pub fn host_account(&self, service: &Service, app: App) -> String {
+        format!("st{}{}{}", self.system, service.name, &app.as_str()[..1])
+    }
+
+    /// The account of the pages that the gateway shows.
+    pub fn site_account(&self) -> String {
+        format!("st{}web", self.system)
+    }
+
     /// The service's Service Bus namespace.
     pub fn namespace(&self, service: &str) -> String {
         format!("sb-{}-{service}", self.system)
@@ -44,6 +54,11 @@ impl<'a> Names<'a> {
     /// The gateway.
     pub fn gateway(&self) -> String {
         format!("apim-{}", self.system)
+    }
+
+    /// SignalR.
+    pub fn signalr(&self) -> String {
+        format!("sigr-{}", self.system)
     }
 
     /// The site of a function app, and the folder of its package.

@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use skein_model::{App, Connection, Graph, Service, Trigger};
+use skein_model::{App, Graph, Service};
 
 use crate::names::Names;
+use crate::queues::{DELIVERIES, DUPLICATE_DETECTION, LOCK, QUEUES, subject_prefixes};
+use crate::settings::{Places, settings};
 
 /// One deployed resource.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -174,36 +176,33 @@ impl List<'_> {
         let namespace = self.names.namespace(&service.name);
         self.add("Microsoft.ServiceBus/namespaces", namespace.clone(), json!({"disableLocalAuth": true})).sku =
             Some(json!({"name": "Standard", "tier": "Standard"}));
-        for (queue, sessions) in [(Service::COMMANDS, true), (Service::EVENTS, false)] {
+        for queue in QUEUES {
             let properties = json!({
-                "requiresSession": sessions,
-                "lockDuration": "PT5M",
-                "maxDeliveryCount": 100,
-                // It would swallow replays and reused ids; the outcome's row is the guard.
-                "requiresDuplicateDetection": false,
+                "requiresSession": queue.sessions,
+                "lockDuration": LOCK,
+                "maxDeliveryCount": DELIVERIES,
+                "requiresDuplicateDetection": DUPLICATE_DETECTION,
                 "deadLetteringOnMessageExpiration": true,
             });
-            self.add("Microsoft.ServiceBus/namespaces/queues", format!("{namespace}/{queue}"), properties);
+            self.add("Microsoft.ServiceBus/namespaces/queues", format!("{namespace}/{}", queue.name), properties);
         }
     }
 
     fn subscription(&mut self, service: &Service) {
-        let categories = service.handled_categories();
-        if categories.is_empty() {
+        let prefixes = subject_prefixes(service);
+        if prefixes.is_empty() {
             return;
         }
         let names = self.names;
         let queue = format!("{}/{}", names.namespace(&service.name), Service::EVENTS);
         let queue_id = names.id(&service.name, "Microsoft.ServiceBus/namespaces/queues", &queue);
         let account_id = names.id(PLATFORM, "Microsoft.Storage/storageAccounts", &names.platform_account());
-        let prefixes: Vec<_> = categories.iter().map(|category| format!("{category}:")).collect();
         let properties = json!({
             "eventDeliverySchema": "CloudEventSchemaV1_0",
             "deliveryWithResourceIdentity": {
                 "identity": {"type": "SystemAssigned"},
                 "destination": {"endpointType": "ServiceBusQueue", "properties": {"resourceId": queue_id}},
             },
-            // By category, never by type: a type filter would make gaps look like losses.
             "filter": {"advancedFilters": [{"operatorType": "StringBeginsWith", "key": "subject", "values": prefixes}]},
             "retryPolicy": {
                 "maxDeliveryAttempts": self.graph.platform.delivery_attempts,
@@ -259,54 +258,12 @@ impl List<'_> {
         self.add("Microsoft.Web/sites/config", format!("{site}/authsettingsV2"), properties);
     }
 
-    /// The environment of an app: an app gets no address of what it may not reach.
+    /// The environment of an app.
     fn settings(&self, service: &Service, app: App) -> Vec<(String, String)> {
-        let (names, endpoints) = (self.names, self.endpoints);
-        let client_id = names.client_id(&names.identity(service.app(app)));
-        let first_account = names.account(service, 0);
-        let mut settings: Vec<(String, String)> = Vec::new();
-        let mut set = |name: &str, value: String| settings.push((name.to_owned(), value));
-        set("AZURE_CLIENT_ID", client_id.clone());
-        set("AzureWebJobsStorage__accountName", first_account.clone());
-        set("AzureWebJobsStorage__clientId", client_id.clone());
-        set("AzureWebJobsStorage__credential", "managedidentity".to_owned());
-        set("FUNCTIONS_EXTENSION_VERSION", "~4".to_owned());
-        set("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned());
-        set("SKEIN_APP", names.site(service.app(app)));
-        set("SKEIN_APP_AUDIENCE", endpoints.audience().to_owned());
-        set("SKEIN_GATEWAY_PRINCIPAL_ID", names.principal_id(&names.gateway()));
-        set("SKEIN_INTROSPECTION", "true".to_owned());
-        set("SKEIN_SERVICE", service.name.clone());
-        let mut queues = vec![service.name.as_str()];
-        queues.extend(service.sends_to.iter().map(String::as_str).filter(|target| *target != service.name));
-        let queues: Vec<_> = queues
-            .into_iter()
-            .map(|target| format!("{target}={}", endpoints.queue(&names.namespace(target), Service::COMMANDS)))
-            .collect();
-        set("SKEIN_COMMAND_QUEUES", queues.join(","));
-        match app {
-            App::Command => {
-                let shards: Vec<_> =
-                    (0..service.shards).map(|shard| endpoints.tables(&names.account(service, shard))).collect();
-                set("SKEIN_EVENT_STORE", shards.join(","));
-                set("SKEIN_TOPIC", endpoints.topic(&names.topic()));
-                set("SKEIN_OUTCOMES_PRINCIPAL_IDS", names.principal_id(&names.identity(service.app(App::Query))));
-            }
-            App::Query => {
-                set("SKEIN_QUERY_STORE", endpoints.tables(&first_account));
-                set("SKEIN_COMMAND_APP", endpoints.site(&names.site(service.app(App::Command))));
-            }
-        }
-        let connections = service.app(app).functions.iter().filter_map(|function| match &function.trigger {
-            Trigger::ServiceBus { connection, .. } => Some(*connection),
-            Trigger::Http { .. } => None,
-        });
-        for connection in connections.map(Connection::as_str) {
-            let host = format!("{}.servicebus.windows.net", names.namespace(&service.name));
-            set(&format!("{connection}__fullyQualifiedNamespace"), host);
-            set(&format!("{connection}__credential"), "managedidentity".to_owned());
-            set(&format!("{connection}__clientId"), client_id.clone());
-        }
+        let list = settings(self, |shard| self.names.account(service, shard), service, app);
+        let mut settings: Vec<_> = list.into_iter().map(|setting| (setting.name, setting.value)).collect();
+        // Flex Consumption knows it from the app's own configuration.
+        settings.push(("FUNCTIONS_WORKER_RUNTIME".to_owned(), "custom".to_owned()));
         settings.sort();
         settings
     }
@@ -328,5 +285,65 @@ impl List<'_> {
             let properties = json!({"path": service.name, "displayName": service.name, "protocols": ["https"]});
             self.add("Microsoft.ApiManagement/service/apis", format!("{gateway}/{}", service.name), properties);
         }
+    }
+}
+
+impl Places for List<'_> {
+    type Value = String;
+
+    fn text(&self, text: &str) -> String {
+        text.to_owned()
+    }
+
+    fn concat(&self, parts: Vec<String>) -> String {
+        parts.concat()
+    }
+
+    fn site(&self, service: &Service, app: App) -> String {
+        self.names.site(service.app(app))
+    }
+
+    fn site_url(&self, service: &Service, app: App) -> String {
+        self.endpoints.site(&self.names.site(service.app(app)))
+    }
+
+    fn client_id(&self, service: &Service, app: App) -> String {
+        self.names.client_id(&self.names.identity(service.app(app)))
+    }
+
+    fn principal_id(&self, service: &Service, app: App) -> String {
+        self.names.principal_id(&self.names.identity(service.app(app)))
+    }
+
+    fn gateway_principal_id(&self) -> String {
+        self.names.principal_id(&self.names.gateway())
+    }
+
+    fn audience(&self) -> String {
+        self.endpoints.audience().to_owned()
+    }
+
+    fn introspection(&self) -> String {
+        "true".to_owned()
+    }
+
+    fn host_account(&self, service: &Service, _: App) -> String {
+        self.names.account(service, 0)
+    }
+
+    fn tables(&self, service: &Service, shard: u16) -> String {
+        self.endpoints.tables(&self.names.account(service, shard))
+    }
+
+    fn queue(&self, service: &str, queue: &str) -> String {
+        self.endpoints.queue(&self.names.namespace(service), queue)
+    }
+
+    fn namespace_host(&self, service: &Service) -> String {
+        format!("{}.servicebus.windows.net", self.names.namespace(&service.name))
+    }
+
+    fn topic(&self) -> String {
+        self.endpoints.topic(&self.names.topic())
     }
 }

@@ -1,8 +1,12 @@
 //! What is rendered from a small graph, held against files. `UPDATE_EXPECT=1 cargo test -p skein-render` writes them.
 
-use expect_test::expect_file;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use expect_test::{expect, expect_file};
+use skein_model::arm::{Parameter, Text};
 use skein_model::{Gateway, Graph, Handled, Platform, Published, Service};
-use skein_render::{Endpoints, package, resources};
+use skein_render::{Endpoints, Grant, Layer, Role, Thing, check, layers, package, render, resources};
 
 fn graph() -> Graph {
     let platform = Platform { system: "skein".into(), delivery_attempts: 30, event_minutes: 1440 };
@@ -43,4 +47,203 @@ fn the_package_of_each_app() {
         }
         expect_file![format!("{}/tests/golden/{}.txt", env!("CARGO_MANIFEST_DIR"), app.binary)].assert_eq(&text);
     }
+}
+
+#[test]
+fn the_template_of_each_layer() {
+    let files = render(&graph())
+        .unwrap_or_else(|errors| panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")));
+    for (path, text) in &files {
+        expect_file![format!("{}/tests/golden/{path}", env!("CARGO_MANIFEST_DIR"))].assert_eq(text);
+    }
+    assert_eq!(render(&graph()).as_ref(), Ok(&files), "twice the same bytes");
+}
+
+fn shared(path: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let shared = std::env::var_os("SKEIN_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
+    // A relative folder is meant from the repository's root, where Cargo is called.
+    let file = if shared.is_relative() { root.join(shared) } else { shared }.join(path);
+    if file.exists() {
+        return Some(file);
+    }
+    assert!(std::env::var_os("CI").is_none(), "CI needs {}", file.display());
+    eprintln!("LEFT OUT: there is no {}; SKEIN_SHARED says where it is", file.display());
+    None
+}
+
+/// The golden files are what is rendered; so the validator reads them.
+#[test]
+fn every_template_is_valid() {
+    let Some(validator) = shared("azure/validate_template.py") else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/arm");
+    let mut templates: Vec<_> =
+        std::fs::read_dir(folder).expect("the golden files").map(|entry| entry.expect("a file").path()).collect();
+    templates.sort();
+    assert_eq!(templates.len(), 4);
+    let output =
+        Command::new("python3").arg(validator).arg("--strict").args(&templates).output().expect("python3 starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn the_roles_are_those_that_azure_defines() {
+    let Some(roles) = shared("azure/roles.json") else { return };
+    let text = std::fs::read_to_string(roles).expect("it is readable");
+    let known: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    for role in Role::ALL {
+        assert_eq!(known[role.name()], role.id(), "{}", role.name());
+    }
+}
+
+/// Everything that anybody may do: a line more is a right more.
+#[test]
+fn who_may_do_what() {
+    let layers = layers(&graph()).expect("the layers fit together");
+    for layer in &layers {
+        let resources = layer.template.resources();
+        let roles = resources.iter().filter(|resource| resource.target.kind.name.ends_with("/roleAssignments"));
+        assert_eq!(roles.count(), layer.grants.len(), "{} grants what it tells", layer.name);
+    }
+    let mut lines: Vec<_> = layers
+        .iter()
+        .flat_map(|layer| layer.grants.iter())
+        .map(|grant| format!("{}: {} on {}", grant.who, grant.role.name(), grant.on))
+        .collect();
+    lines.sort();
+    expect![[r#"
+        desk-command: Azure Service Bus Data Receiver on the queue commands of desk
+        desk-command: Azure Service Bus Data Sender on the queue commands of desk
+        desk-command: Azure Service Bus Data Sender on the queue commands of hall
+        desk-command: EventGrid Data Sender on the topic
+        desk-command: Key Vault Secrets User on the secret appinsights-connection-string
+        desk-command: Monitoring Metrics Publisher on Application Insights
+        desk-command: Storage Blob Data Owner on the host's storage of desk-command
+        desk-command: Storage Table Data Contributor on the table events of stskeindesk
+        desk-command: Storage Table Data Contributor on the table faults of stskeindesk
+        desk-query: Azure Service Bus Data Receiver on the queue events of desk
+        desk-query: Azure Service Bus Data Sender on the queue commands of desk
+        desk-query: Azure Service Bus Data Sender on the queue commands of hall
+        desk-query: Key Vault Secrets User on the secret appinsights-connection-string
+        desk-query: Monitoring Metrics Publisher on Application Insights
+        desk-query: Storage Blob Data Owner on the host's storage of desk-query
+        desk-query: Storage Table Data Contributor on the table faults of stskeindesk
+        desk-query: Storage Table Data Contributor on the table reactions of stskeindesk
+        desk-query: Storage Table Data Contributor on the table tickets of stskeindesk
+        hall-command: Azure Service Bus Data Receiver on the queue commands of hall
+        hall-command: Azure Service Bus Data Sender on the queue commands of hall
+        hall-command: EventGrid Data Sender on the topic
+        hall-command: Key Vault Secrets User on the secret appinsights-connection-string
+        hall-command: Monitoring Metrics Publisher on Application Insights
+        hall-command: Storage Blob Data Owner on the host's storage of hall-command
+        hall-command: Storage Table Data Contributor on the table events of stskeinhall
+        hall-command: Storage Table Data Contributor on the table events of stskeinhall1
+        hall-command: Storage Table Data Contributor on the table faults of stskeinhall
+        hall-command: Storage Table Data Contributor on the table faults of stskeinhall1
+        hall-query: Azure Service Bus Data Receiver on the queue events of hall
+        hall-query: Azure Service Bus Data Sender on the queue commands of hall
+        hall-query: Key Vault Secrets User on the secret appinsights-connection-string
+        hall-query: Monitoring Metrics Publisher on Application Insights
+        hall-query: Storage Blob Data Owner on the host's storage of hall-query
+        hall-query: Storage Table Data Contributor on the table faults of stskeinhall
+        the gateway: Key Vault Secrets User on the secret appinsights-connection-string
+        the gateway: Monitoring Metrics Publisher on Application Insights
+        the topic: Azure Service Bus Data Sender on the queue events of desk
+        the topic: Storage Blob Data Contributor on the container of dead letters"#]]
+    .assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn no_template_holds_a_key_and_nothing_takes_one() {
+    for (path, text) in render(&graph()).expect("the layers fit together") {
+        let text = text.to_lowercase();
+        for word in ["listkeys", "sharedaccesskey", "accountkey=", "password", "instrumentationkey", "endpoint=sb://"] {
+            assert!(!text.contains(word), "{path} speaks of {word}");
+        }
+    }
+    let layers = layers(&graph()).expect("the layers fit together");
+    let refuses = [
+        ("Microsoft.EventGrid/topics", "disableLocalAuth", true),
+        ("Microsoft.Insights/components", "DisableLocalAuth", true),
+        ("Microsoft.ServiceBus/namespaces", "disableLocalAuth", true),
+        ("Microsoft.SignalRService/signalR", "disableLocalAuth", true),
+        ("Microsoft.Storage/storageAccounts", "allowSharedKeyAccess", false),
+        ("Microsoft.Web/sites/basicPublishingCredentialsPolicies", "allow", false),
+        ("Microsoft.KeyVault/vaults", "enableRbacAuthorization", true),
+        ("Microsoft.KeyVault/vaults", "enablePurgeProtection", true),
+    ];
+    for (kind, property, expected) in refuses {
+        let resources: Vec<_> = layers.iter().flat_map(|layer| layer.template.resources()).collect();
+        let of_kind: Vec<_> = resources.iter().filter(|resource| resource.target.kind.name == kind).collect();
+        assert!(!of_kind.is_empty(), "there is no {kind}");
+        for resource in of_kind {
+            let Some(skein_model::arm::Value::Object(properties)) = resource.body.get("properties") else {
+                panic!("{} has no properties", resource.symbol)
+            };
+            let found = properties.get(property);
+            assert_eq!(found, Some(&skein_model::arm::Value::Bool(expected)), "{} {property}", resource.symbol);
+        }
+    }
+}
+
+fn refused(spoil: impl FnOnce(&mut Vec<Layer>)) -> String {
+    let mut layers = layers(&graph()).expect("the layers fit together");
+    spoil(&mut layers);
+    let errors = check(&layers).expect_err("it is spoilt");
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_role_is_needed_and_every_need_is_met() {
+    let layers = layers(&graph()).expect("the layers fit together");
+    for (index, layer) in layers.iter().enumerate() {
+        for (number, grant) in layer.grants.iter().enumerate() {
+            let told = refused(|layers| drop(layers[index].grants.remove(number)));
+            let expected = format!("of {} needs {} on {}, which nobody grants", grant.who, grant.role.name(), grant.on);
+            assert!(told.contains(&expected), "{told:?} does not say {expected:?}");
+        }
+    }
+    let events = Thing::Table("stskeindesk".into(), "events".into());
+    let grant = Grant { who: "desk-query".into(), role: Role::TableContributor, on: events };
+    let told = refused(|layers| layers[2].grants.push(grant));
+    expect![
+        "desk: desk-query gets Storage Table Data Contributor on the table events of stskeindesk, which nothing needs"
+    ]
+    .assert_eq(&told);
+}
+
+#[test]
+fn what_no_layer_makes_or_tells_is_refused() {
+    let told = refused(|layers| {
+        let parameter = Parameter::new::<Text>("topicKey", "").from_layer("platform", "topicKey");
+        layers[2].template.parameter(parameter);
+    });
+    let (told, place) = told.split_once(" (").expect("it says where");
+    assert_eq!(told, r#"desk: the parameter "topicKey" takes platform.topicKey, which no layer outputs"#);
+    assert!(place.contains("tests/golden.rs:"), "{place}");
+    let told = refused(|layers| {
+        layers[2].template.elsewhere::<skein_model::azure::msi::Identity>("nobody", "rg-hall", "id-nobody");
+    });
+    let expected = "desk: nobody speaks of Microsoft.ManagedIdentity/userAssignedIdentities id-nobody of another group, \
+                    which no layer makes";
+    assert_eq!(told, expected);
+    // A service whose account another one has, too.
+    let mut graph = graph();
+    let mut double = Service::new("desk1");
+    graph.services[0].shards = 2;
+    double.shards = 1;
+    graph.services.push(double);
+    let errors = layers(&graph).expect_err("two accounts have one name");
+    let told = errors[0].to_string();
+    assert_eq!(told, "desk: Microsoft.Storage/storageAccounts {…} is made by desk1, too");
+    // A name that is too long for a storage account.
+    graph.services.pop();
+    graph.services[0].shards = 1;
+    graph.platform.system = "skeinone".into();
+    graph.services[1].name = "receptionists".into();
+    let errors = layers(&graph).expect_err("a name is too long");
+    let told = errors.iter().map(ToString::to_string).find(|told| told.contains("store0")).expect("it is told");
+    assert!(
+        told.starts_with("receptionists: service.store0: the name of Microsoft.Storage/storageAccounts is between")
+    );
 }

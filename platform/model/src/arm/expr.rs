@@ -149,6 +149,36 @@ pub fn guid<E: Into<Expr>>(seeds: impl IntoIterator<Item = E>) -> Of<Text> {
     call("guid", seeds.into_iter().map(Into::into).collect())
 }
 
+/// A text with one part of it replaced wherever it stands.
+pub fn replace(text: impl Into<Expr>, part: impl Into<Expr>, by: impl Into<Expr>) -> Of<Text> {
+    call("replace", vec![text.into(), part.into(), by.into()])
+}
+
+/// A pattern, not known before the deployment, with its `{0}`, `{1}` and so on replaced.
+pub fn format<E: Into<Expr>>(pattern: impl Into<Expr>, inputs: impl IntoIterator<Item = E>) -> Of<Text> {
+    call("format", [pattern.into()].into_iter().chain(inputs.into_iter().map(Into::into)).collect())
+}
+
+/// Whether two values are the same.
+pub fn equals(one: impl Into<Expr>, other: impl Into<Expr>) -> Of<bool> {
+    call("equals", vec![one.into(), other.into()])
+}
+
+/// Whether a condition does not hold.
+pub fn not(condition: Of<bool>) -> Of<bool> {
+    call("not", vec![condition.into()])
+}
+
+/// One value or the other.
+pub fn either<T>(condition: Of<bool>, then: impl Into<Of<T>>, otherwise: impl Into<Of<T>>) -> Of<T> {
+    call("if", vec![condition.into(), then.into().into(), otherwise.into().into()])
+}
+
+/// What the cloud that is deployed to calls its own: `authentication.loginEndpoint` and the like.
+pub fn environment() -> Of<crate::azure::Environment> {
+    call("environment", Vec::new())
+}
+
 /// The first letters of a text, as many at most.
 pub fn take(text: impl Into<Expr>, most: i64) -> Of<Text> {
     call("take", vec![text.into(), most.into()])

@@ -27,8 +27,8 @@ mod value;
 
 pub use check::{Flaw, FlawKind, LIMITS, Limits};
 pub use expr::{
-    Expr, Target, coalesce, guid, join, resource_group, role_definition_id, subscription, take, tenant, to_lower,
-    unique_string, utc_now,
+    Expr, Target, coalesce, either, environment, equals, format, guid, join, not, replace, resource_group,
+    role_definition_id, subscription, take, tenant, to_lower, unique_string, utc_now,
 };
 pub use names::{Letters, NameRule};
 pub use template::{

@@ -502,6 +502,19 @@ impl Template {
         }
     }
 
+    /// Makes something only if a condition holds.
+    ///
+    /// # Panics
+    /// If nothing of this symbol was added.
+    pub fn only_if(&mut self, symbol: &str, condition: Of<bool>) {
+        let item = self.items.iter_mut().find(|item| item.symbol() == symbol).expect("it was added before");
+        let place = match item {
+            Item::Resource(resource) => &mut resource.condition,
+            Item::Deployment(deployment) => &mut deployment.condition,
+        };
+        *place = Some(condition.into());
+    }
+
     /// Tells a value once the template is deployed.
     #[track_caller]
     pub fn output<T: ParameterType>(&mut self, name: &str, value: impl Into<Of<T>>) -> OutputRef<T> {

@@ -145,7 +145,7 @@ impl<T> Of<T> {
     }
 
     /// The value, without its type.
-    pub fn value(&self) -> &Value {
+    pub fn as_value(&self) -> &Value {
         &self.value
     }
 

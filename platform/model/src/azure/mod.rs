@@ -217,6 +217,22 @@ object! {
 }
 
 object! {
+    /// What `environment()` gives.
+    Environment {} {} {
+        /// How one signs in.
+        authentication: EnvironmentAuthentication = "authentication",
+    }
+}
+
+object! {
+    /// How one signs in to a cloud.
+    EnvironmentAuthentication {} {} {
+        /// `https://login.microsoftonline.com/` in the public cloud.
+        login_endpoint: Text = "loginEndpoint",
+    }
+}
+
+object! {
     /// What `tenant()` gives.
     Tenant {} {} {
         /// The tenant's UUID.

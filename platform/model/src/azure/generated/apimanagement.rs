@@ -583,7 +583,7 @@ object! {
         /// `type`: Type of API.
         r#type: ApiCreateOrUpdatePropertiesOrApiContractPropertiesType = "type",
         /// `value`: Content value when Importing an API.
-        value_: Text = "value",
+        value: Text = "value",
         /// `wsdlSelector`: Criteria to limit import of WSDL to a subset of the document.
         wsdl_selector: ApiCreateOrUpdatePropertiesWsdlSelector = "wsdlSelector",
     } {
@@ -628,7 +628,7 @@ object! {
         /// `mode`: Data masking mode.
         mode: DataMaskingEntityMode = "mode",
         /// `value`: The name of an entity to mask (e.g.
-        value_: Text = "value",
+        value: Text = "value",
     } {}
 }
 
@@ -741,7 +741,7 @@ object! {
         /// `summary`: Short description for the example
         summary: Text = "summary",
         /// `value`: Example value.
-        value_: Any = "value",
+        value: Any = "value",
     } {}
 }
 
@@ -858,7 +858,7 @@ object! {
     /// `PolicyContractProperties` of `properties`.
     PolicyContractProperties {
         /// `value`: Contents of the Policy as defined by the format.
-        value_: Text = "value",
+        value: Text = "value",
     } {
         /// `format`: Format of the policyContent.
         format: PolicyContractPropertiesFormat = "format",
@@ -883,7 +883,7 @@ object! {
         /// `definitions`: Types definitions.
         definitions: Any = "definitions",
         /// `value`: Json escaped string defining the document representing the Schema.
-        value_: Text = "value",
+        value: Text = "value",
     } {}
 }
 
@@ -1195,7 +1195,7 @@ object! {
         /// `tags`: Optional tags that when provided can be used to filter the NamedValue list.
         tags: List<Text> = "tags",
         /// `value`: Value of the NamedValue.
-        value_: Text = "value",
+        value: Text = "value",
     } {
         /// `provisioningState`: The provisioning state
         provisioning_state: Text = "provisioningState",
@@ -1231,7 +1231,7 @@ object! {
     /// `PolicyFragmentContractProperties` of `properties`.
     PolicyFragmentContractProperties {
         /// `value`: Contents of the policy fragment.
-        value_: Text = "value",
+        value: Text = "value",
     } {
         /// `description`: Policy fragment description.
         description: Text = "description",

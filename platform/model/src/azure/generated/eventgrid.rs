@@ -354,7 +354,7 @@ object! {
         /// `isSecret`: Boolean flag to tell if the attribute contains sensitive information .
         is_secret: bool = "isSecret",
         /// `value`: Value of the delivery attribute.
-        value_: Text = "value",
+        value: Text = "value",
     } {}
 }
 
@@ -585,7 +585,7 @@ object! {
         /// `key`: The field/property in the event based on which you want to filter.
         key: Text = "key",
         /// `value`: The boolean filter value.
-        value_: bool = "value",
+        value: bool = "value",
     } {} { "operatorType": "BoolEquals" }
 }
 
@@ -611,7 +611,7 @@ object! {
         /// `key`: The field/property in the event based on which you want to filter.
         key: Text = "key",
         /// `value`: The filter value.
-        value_: Int = "value",
+        value: Int = "value",
     } {} { "operatorType": "NumberGreaterThan" }
 }
 
@@ -621,7 +621,7 @@ object! {
         /// `key`: The field/property in the event based on which you want to filter.
         key: Text = "key",
         /// `value`: The filter value.
-        value_: Int = "value",
+        value: Int = "value",
     } {} { "operatorType": "NumberGreaterThanOrEquals" }
 }
 
@@ -651,7 +651,7 @@ object! {
         /// `key`: The field/property in the event based on which you want to filter.
         key: Text = "key",
         /// `value`: The filter value.
-        value_: Int = "value",
+        value: Int = "value",
     } {} { "operatorType": "NumberLessThan" }
 }
 
@@ -661,7 +661,7 @@ object! {
         /// `key`: The field/property in the event based on which you want to filter.
         key: Text = "key",
         /// `value`: The filter value.
-        value_: Int = "value",
+        value: Int = "value",
     } {} { "operatorType": "NumberLessThanOrEquals" }
 }
 

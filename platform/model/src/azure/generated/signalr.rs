@@ -56,7 +56,7 @@ object! {
         /// `flag`: FeatureFlags is the supported features of Azure SignalR service.
         flag: Flag = "flag",
         /// `value`: Value of the feature flag.
-        value_: Text = "value",
+        value: Text = "value",
     } {
         /// `properties`: Optional properties related to this feature.
         properties: Map<Text> = "properties",
@@ -99,7 +99,7 @@ object! {
         /// `action`: Azure Networking ACL Action.
         action: Action = "action",
         /// `value`: An IP or CIDR or ServiceTag
-        value_: Text = "value",
+        value: Text = "value",
     } {}
 }
 

@@ -396,7 +396,7 @@ object! {
     /// `IPRule` of `ipRules`.
     IPRule {
         /// `value`: Specifies the IP or IP range in CIDR format.
-        value_: Text = "value",
+        value: Text = "value",
     } {
         /// `action`: The action of IP ACL rule.
         action: Action = "action",

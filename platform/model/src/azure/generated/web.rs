@@ -112,7 +112,7 @@ object! {
         /// `reason`: Reason of the SKU capability.
         reason: Text = "reason",
         /// `value`: Value of the SKU capability.
-        value_: Text = "value",
+        value: Text = "value",
     } {}
 }
 
@@ -323,7 +323,7 @@ object! {
         /// `type`: Property to select Azure Storage type.
         r#type: FunctionsDeploymentStorageType = "type",
         /// `value`: Property to set the URL for the selected Azure Storage type.
-        value_: Text = "value",
+        value: Text = "value",
     } {}
 }
 
@@ -488,7 +488,7 @@ object! {
         /// `name`: Pair name.
         name: Text = "name",
         /// `value`: Pair value.
-        value_: Text = "value",
+        value: Text = "value",
     } {}
 }
 

@@ -1,0 +1,311 @@
+//! The gateway's template: API Management, SignalR, and Front Door with the pages that it shows.
+//!
+//! Three deployments, one after the other: API Management with an identity of its own; that identity's roles in the
+//! platform's group; then what needs the roles.
+
+use skein_model::Graph;
+use skein_model::arm::{Expr, Int, Nested, Of, Parameter, Text, Value, either, equals, join, not, replace};
+use skein_model::azure::apimanagement::{
+    AlwaysLog, ApiManagementServiceIdentity, ApiManagementServiceIdentityType, ApiManagementServiceProperties,
+    ApiManagementServiceSkuProperties, ApiManagementServiceSkuPropertiesName, Diagnostic, DiagnosticContractProperties,
+    HttpCorrelationProtocol, KeyVaultContractCreatePropertiesOrKeyVaultContractProperties as KeyVaultProperties,
+    Logger, LoggerContractProperties, LoggerType, NamedValue,
+    NamedValueCreateContractPropertiesOrNamedValueContractProperties as NamedValueProperties, Policy,
+    PolicyContractProperties, PolicyContractPropertiesFormat, SamplingSettings, SamplingType, Service, Verbosity,
+};
+use skein_model::azure::blobservices::StaticWebsite;
+use skein_model::azure::cdn::{
+    AFDEndpointProperties, AFDOriginGroupProperties, AFDOriginProperties, ActivatedResourceReference, EnabledState,
+    Endpoint, ForwardingProtocol, HealthProbeParameters, HttpsRedirect, LinkToDefaultDomain,
+    LoadBalancingSettingsParameters, Origin, OriginGroup, ProbeProtocol, ProbeRequestType, Profile, ResourceReference,
+    Route, RouteProperties, SecurityPolicy, SecurityPolicyProperties, SecurityPolicyWebApplicationFirewallAssociation,
+    SecurityPolicyWebApplicationFirewallParameters, Sku, SkuName, SupportedProtocols,
+};
+use skein_model::azure::components::Component;
+use skein_model::azure::frontdoor::{
+    self, Action, CustomRule, CustomRuleList, FirewallPolicy, MatchCondition, MatchConditionOperator, MatchVariable,
+    PolicySettings, PolicySettingsMode, RequestBodyCheck, RuleType, WebApplicationFirewallPolicyProperties,
+};
+use skein_model::azure::keyvault::{Secret, Vault};
+use skein_model::azure::resources;
+use skein_model::azure::signalr::{
+    Flag, ManagedIdentity, ManagedIdentityType, ResourceSku, SignalR, SignalRCorsSettings, SignalRFeature, SignalRKind,
+    SignalRProperties, SignalRTlsSettings,
+};
+
+use super::platform::TELEMETRY_SECRET;
+use super::{Base, GATEWAY, Layer, PLATFORM, blobs, diagnose, redundancy, subscription_template};
+use crate::policy::{PolicyOf, policy_xml};
+use crate::roles::{Grant, Need, Principal, Role, Thing, assign};
+
+/// What the gateway is called where roles are told.
+const WHO: &str = "the gateway";
+/// How many requests of one address Front Door lets through in a minute.
+const REQUESTS_A_MINUTE: i64 = 1000;
+
+pub(super) fn layer(graph: &Graph) -> Layer {
+    let mut template = subscription_template();
+    let base = Base::new(&graph.platform, GATEWAY, &mut template);
+    let about = "The tier of API Management: Consumption is paid by the call, StandardV2 limits by key.";
+    let tier = template.parameter(
+        Parameter::new::<ApiManagementServiceSkuPropertiesName>("gatewayTier", about)
+            .one_of(&["Consumption", "StandardV2"])
+            .or(ApiManagementServiceSkuPropertiesName::Consumption),
+    );
+    let email = template.parameter(Parameter::new::<Text>("publisherEmail", "Who answers for the API."));
+    let publisher = template.parameter(Parameter::new::<Text>("publisherName", "Whose API it is."));
+    let signalr_tier = template.parameter(
+        Parameter::new::<Text>("signalrTier", "The tier of SignalR: the free one takes 20 connections.")
+            .one_of(&["Free_F1", "Standard_S1"])
+            .or("Free_F1"),
+    );
+    let redundancy = redundancy(&mut template);
+    let platform = |template: &mut _, output: &str, about: &str| Base::from_layer(template, PLATFORM, output, about);
+    let platform_group = platform(&mut template, "platformGroup", "The platform's resource group.");
+    let workspace_id = platform(&mut template, "workspaceId", "The workspace of all logs.");
+    let telemetry_name = platform(&mut template, "telemetryName", "The name of Application Insights.");
+    let vault_name = platform(&mut template, "vaultName", "The name of the vault.");
+    let vault_uri = platform(&mut template, "vaultUri", "The address of the vault.");
+    let mut grants = Vec::new();
+
+    let group =
+        template.add("group", base.group(GATEWAY), resources::ResourceGroup::new(&base.location).tags(base.tags()));
+
+    // API Management, SignalR, Front Door.
+    let mut nested = Nested::new();
+    let inside = base.pass(&mut nested);
+    let workspace = nested.pass("workspaceId", &workspace_id);
+    let tier_inside = nested.pass::<ApiManagementServiceSkuPropertiesName>("gatewayTier", &tier);
+    let email = nested.pass::<Text>("publisherEmail", email);
+    let publisher = nested.pass::<Text>("publisherName", publisher);
+    let signalr_tier = nested.pass::<Text>("signalrTier", signalr_tier);
+    let redundancy =
+        Of::trust(Value::from(nested.pass::<Text>("storageRedundancy", Of::<Text>::trust(Value::from(redundancy)))));
+    let inner = &mut nested.template;
+    let consumption = || equals(&tier_inside, "Consumption");
+    let capacity: Of<Int> = either(consumption(), 0, 1);
+    let service = inner.add(
+        "gateway",
+        inside.unique(&inside.names.gateway()),
+        Service::new(
+            &inside.location,
+            ApiManagementServiceProperties::new(email, publisher),
+            ApiManagementServiceSkuProperties::new(capacity, &tier_inside),
+        )
+        .identity(ApiManagementServiceIdentity::new(ApiManagementServiceIdentityType::SystemAssigned))
+        .tags(inside.tags()),
+    );
+    diagnose(inner, &service, &workspace, true);
+    // The Consumption tier has no logs of its own; Application Insights sees its calls.
+    inner.only_if("gatewayDiagnostics", not(consumption()));
+
+    let account = inside.account(inner, "siteAccount", &inside.names.site_account(), &redundancy);
+    let pages = StaticWebsite::new(true).index_document("index.html").error_document404_path("index.html");
+    blobs(inner, "siteBlobs", &account, Some(pages));
+    diagnose(inner, &account, &workspace, false);
+
+    let profile = inner.add(
+        "frontDoor",
+        format!("afd-{}", inside.system),
+        Profile::new("global", Sku::new().name(SkuName::StandardAzureFrontDoor)).tags(inside.tags()),
+    );
+    let endpoint = inner.child(
+        "endpoint",
+        &profile,
+        inside.unique(inside.system),
+        Endpoint::new("global")
+            .properties(AFDEndpointProperties::new().enabled_state(EnabledState::Enabled))
+            .tags(inside.tags()),
+    );
+    let host = |address: Of<Text>| replace(replace(address, "https://", ""), "/", "");
+    let site_host = host(account.deployed().properties().primary_endpoints().web());
+    let gateway_host = host(service.deployed().properties().gateway_url());
+    let mut patterns = vec!["/graphql".to_owned(), "/graphql/*".to_owned()];
+    patterns.extend(graph.gateway.services.iter().map(|service| format!("/{service}/*")));
+    let ways = [
+        // The pages and the API are one origin for a browser: nothing has to be allowed across.
+        ("Api", "api", gateway_host, "/status-0123456789abcdef", patterns),
+        ("Site", "site", site_host, "/index.html", vec!["/*".to_owned()]),
+    ];
+    for (symbol, name, host, probe, patterns) in ways {
+        let probe = HealthProbeParameters::new()
+            .probe_path(probe)
+            .probe_protocol(ProbeProtocol::Https)
+            .probe_request_type(ProbeRequestType::Head)
+            .probe_interval_in_seconds(100);
+        let balancing = LoadBalancingSettingsParameters::new().sample_size(4).successful_samples_required(3);
+        let origins = inner.child(
+            &format!("origins{symbol}"),
+            &profile,
+            name,
+            OriginGroup::new().properties(
+                AFDOriginGroupProperties::new().health_probe_settings(probe).load_balancing_settings(balancing),
+            ),
+        );
+        let properties = AFDOriginProperties::new()
+            .host_name(&host)
+            .origin_host_header(&host)
+            .enforce_certificate_name_check(true)
+            .http_port(80)
+            .https_port(443)
+            .priority(1)
+            .weight(1000)
+            .enabled_state(EnabledState::Enabled);
+        let origin = inner.child(&format!("origin{symbol}"), &origins, name, Origin::new().properties(properties));
+        let properties = RouteProperties::new()
+            .origin_group(ResourceReference::new().id(origins.id()))
+            .patterns_to_match(patterns)
+            .supported_protocols([SupportedProtocols::Http, SupportedProtocols::Https])
+            .https_redirect(HttpsRedirect::Enabled)
+            .forwarding_protocol(ForwardingProtocol::HttpsOnly)
+            .link_to_default_domain(LinkToDefaultDomain::Enabled)
+            .enabled_state(EnabledState::Enabled);
+        let route = format!("route{symbol}");
+        inner.child(&route, &endpoint, name, Route::new().properties(properties));
+        inner.after(&route, origin.symbol());
+    }
+    let everybody =
+        MatchCondition::new(["0.0.0.0/0", "::/0"], MatchVariable::RemoteAddr, MatchConditionOperator::IpMatch);
+    let rule = CustomRule::new(Action::Block, [everybody], 100, RuleType::RateLimitRule)
+        .name("RequestsOfOneAddress")
+        .enabled_state(frontdoor::EnabledState::Enabled)
+        .rate_limit_duration_in_minutes(1)
+        .rate_limit_threshold(REQUESTS_A_MINUTE);
+    let settings = PolicySettings::new()
+        .enabled_state(frontdoor::EnabledState::Enabled)
+        .mode(PolicySettingsMode::Prevention)
+        .request_body_check(RequestBodyCheck::Enabled)
+        .custom_block_response_status_code(429);
+    let properties = WebApplicationFirewallPolicyProperties::new()
+        .policy_settings(settings)
+        .custom_rules(CustomRuleList::new().rules([rule]));
+    let firewall = inner.add(
+        "firewall",
+        format!("waf{}", inside.system),
+        FirewallPolicy::new()
+            .location("global")
+            .sku(frontdoor::Sku::new().name(frontdoor::SkuName::StandardAzureFrontDoor))
+            .properties(properties)
+            .tags(inside.tags()),
+    );
+    let association = SecurityPolicyWebApplicationFirewallAssociation::new()
+        .domains([ActivatedResourceReference::new().id(endpoint.id())])
+        .patterns_to_match(["/*"]);
+    let parameters = SecurityPolicyWebApplicationFirewallParameters::new()
+        .waf_policy(ResourceReference::new().id(firewall.id()))
+        .associations([association]);
+    let policy = SecurityPolicy::new().properties(SecurityPolicyProperties::new().parameters(parameters));
+    inner.child("security", &profile, "firewall", policy);
+    diagnose(inner, &profile, &workspace, true);
+
+    let site_url = join([Expr::from("https://"), endpoint.deployed().properties().host_name().into()]);
+    let properties = SignalRProperties::new()
+        .features([SignalRFeature::new(Flag::ServiceMode, "Serverless")])
+        .disable_local_auth(true)
+        .disable_aad_auth(false)
+        .tls(SignalRTlsSettings::new().client_cert_enabled(false))
+        .cors(SignalRCorsSettings::new().allowed_origins([&site_url]));
+    let signalr = inner.add(
+        "signalr",
+        inside.unique(&inside.names.signalr()),
+        SignalR::new(&inside.location)
+            .kind(SignalRKind::SignalR)
+            .sku(ResourceSku::new(signalr_tier).capacity(1))
+            .identity(ManagedIdentity::new().r#type(ManagedIdentityType::SystemAssigned))
+            .properties(properties)
+            .tags(inside.tags()),
+    );
+    diagnose(inner, &signalr, &workspace, true);
+
+    let told = [
+        ("gatewayName", service.name()),
+        ("gatewayId", service.id()),
+        ("gatewayPrincipalId", service.deployed().identity().principal_id()),
+        ("gatewayUrl", service.deployed().properties().gateway_url()),
+        ("signalrName", signalr.name()),
+        ("siteAccount", account.name()),
+        ("siteUrl", site_url),
+    ];
+    let told = told.map(|(name, value)| (name, inner.output::<Text>(name, value)));
+    let deployment = template.nest("gateway", GATEWAY, group.name(), nested);
+    template.after(deployment.symbol(), group.symbol());
+    let told = told.map(|(name, output)| (name, deployment.output(&output)));
+    let value = |name: &str| told.iter().find(|(known, _)| *known == name).expect("it is told").1.clone();
+
+    // What the gateway's identity may do in the platform's group.
+    let mut nested = Nested::new();
+    let principal = Principal {
+        who: WHO.to_owned(),
+        id: nested.pass("gatewayId", value("gatewayId")),
+        principal_id: nested.pass("gatewayPrincipalId", value("gatewayPrincipalId")),
+    };
+    let name = nested.pass::<Text>("telemetryName", telemetry_name);
+    let telemetry = nested.template.existing::<Component>("telemetry", name);
+    let name = nested.pass::<Text>("vaultName", vault_name);
+    let vault = nested.template.existing::<Vault>("vault", name);
+    let secret = nested.template.existing_child::<Secret>("telemetrySecret", &vault, TELEMETRY_SECRET);
+    let thing = Thing::Secret(TELEMETRY_SECRET.to_owned());
+    assign(&mut nested.template, &mut grants, &principal, Role::SecretsUser, &secret, thing);
+    assign(&mut nested.template, &mut grants, &principal, Role::MetricsPublisher, &telemetry, Thing::Insights);
+    let telemetry_id = nested.template.output::<Text>("telemetryId", telemetry.id());
+    let roles = template.nest("platform", format!("{PLATFORM}-{GATEWAY}"), platform_group, nested);
+
+    // What needs those roles.
+    let mut nested = Nested::new();
+    let name = nested.pass::<Text>("gatewayName", value("gatewayName"));
+    let vault_uri = nested.pass::<Text>("vaultUri", vault_uri);
+    let telemetry_id = nested.pass::<Text>("telemetryId", roles.output(&telemetry_id));
+    let inner = &mut nested.template;
+    let service = inner.existing::<Service>("gateway", name);
+    let secret = join([Expr::from(vault_uri), format!("secrets/{TELEMETRY_SECRET}").into()]);
+    let named = inner.child(
+        "telemetryValue",
+        &service,
+        TELEMETRY_SECRET,
+        NamedValue::new().properties(
+            NamedValueProperties::new(TELEMETRY_SECRET)
+                .secret(true)
+                .key_vault(KeyVaultProperties::new().secret_identifier(secret)),
+        ),
+    );
+    let credentials = [
+        ("connectionString", format!("{{{{{TELEMETRY_SECRET}}}}}")),
+        ("identityClientId", "SystemAssigned".to_owned()),
+    ];
+    let logger = inner.child(
+        "logger",
+        &service,
+        "telemetry",
+        Logger::new().properties(
+            LoggerContractProperties::new(LoggerType::ApplicationInsights)
+                .credentials(credentials)
+                .is_buffered(true)
+                .resource_id(telemetry_id),
+        ),
+    );
+    inner.after(logger.symbol(), named.symbol());
+    let properties = DiagnosticContractProperties::new(logger.id())
+        .always_log(AlwaysLog::AllErrors)
+        .http_correlation_protocol(HttpCorrelationProtocol::W3C)
+        .sampling(SamplingSettings::new().sampling_type(SamplingType::Fixed).percentage(100))
+        .verbosity(Verbosity::Information);
+    inner.child("diagnostic", &service, "applicationinsights", Diagnostic::new().properties(properties));
+    let properties = PolicyContractProperties::new(policy_xml(graph, PolicyOf::Gateway))
+        .format(PolicyContractPropertiesFormat::Rawxml);
+    inner.child("policy", &service, "policy", Policy::new().properties(properties));
+    template.nest("settings", format!("{GATEWAY}-settings"), group.name(), nested);
+
+    template.output::<Text>("gatewayGroup", group.name());
+    for (name, value) in told {
+        template.output::<Text>(name, value);
+    }
+    let need = |role: Role, on: Thing| Need {
+        grant: Grant { who: WHO.to_owned(), role, on },
+        because: "the logger".to_owned(),
+    };
+    let needs = vec![
+        need(Role::SecretsUser, Thing::Secret(TELEMETRY_SECRET.to_owned())),
+        need(Role::MetricsPublisher, Thing::Insights),
+    ];
+    Layer { name: GATEWAY.to_owned(), template, grants, needs }
+}

@@ -1,0 +1,609 @@
+//! A service's template: a resource group of its own, and what it puts into the platform's and the gateway's.
+
+use skein_model::arm::{
+    Expr, Int, Nested, Of, OutputRef, Parameter, Ref, Template, Text, Value, format, join, replace,
+};
+use skein_model::azure::apimanagement::{
+    self, Api, ApiCreateOrUpdatePropertiesOrApiContractProperties as ApiProperties, ApiOperation, ApiPolicy, Backend,
+    BackendContractProperties, BackendTlsProperties, OperationContractProperties, PolicyContractProperties,
+    PolicyContractPropertiesFormat, Protocol, Protocols,
+};
+use skein_model::azure::components::Component;
+use skein_model::azure::eventgrid::{
+    AdvancedFilter, DeadLetterWithResourceIdentity, DeliveryWithResourceIdentity, EventDeliverySchema,
+    EventSubscription, EventSubscriptionFilter, EventSubscriptionIdentity, EventSubscriptionIdentityType,
+    EventSubscriptionProperties, RetryPolicy, ServiceBusQueueEventSubscriptionDestination,
+    ServiceBusQueueEventSubscriptionDestinationProperties, StorageBlobDeadLetterDestination,
+    StorageBlobDeadLetterDestinationProperties, StringBeginsWithAdvancedFilter, Topic,
+};
+use skein_model::azure::keyvault::{Secret, Vault};
+use skein_model::azure::metricalerts::{MetricDimension, TimeAggregation};
+use skein_model::azure::servicebus::{
+    MinimumTlsVersion, Namespace, PublicNetworkAccess, Queue, SBNamespaceProperties, SBQueueProperties, SBSku,
+    SBSkuName, SBSkuTier,
+};
+use skein_model::azure::storage::{StorageAccount, Table, TableService};
+use skein_model::azure::{msi, resources};
+use skein_model::{App, Graph, Service};
+
+use super::app::{AppParts, Registration};
+use super::platform::{DEAD_LETTERS, TELEMETRY_SECRET, TOPIC, capital};
+use super::{
+    Base, GATEWAY, Inside, Layer, PLATFORM, Watch, blobs, diagnose, number, redundancy, subscription_template,
+};
+use crate::policy::{PolicyOf, policy_xml};
+use crate::queues::{DELIVERIES, DUPLICATE_DETECTION, LOCK, QUEUES, subject_prefixes};
+use crate::roles::{Grant, Need, Principal, Role, Thing, assign};
+use crate::settings::{Places, command_targets, query_tables, settings};
+
+const APPS: [App; 2] = [App::Command, App::Query];
+
+pub(super) fn layer(graph: &Graph, service: &Service) -> Layer {
+    let mut template = subscription_template();
+    let base = Base::new(&graph.platform, &service.name, &mut template);
+    let given = Given::declare(&mut template, service);
+    let group = template.add(
+        "group",
+        base.group(&service.name),
+        resources::ResourceGroup::new(&base.location).tags(base.tags()),
+    );
+    let mut grants = Vec::new();
+    let mut needs = Vec::new();
+
+    let senders = senders(graph, service);
+    let identities = Identities::declare(&mut template, &base, &given, &senders);
+    let mut nested = Nested::new();
+    let inside = base.pass(&mut nested);
+    let own = Own::build(graph, service, inside, &mut nested, &given, &identities, &mut grants, &mut needs);
+    let deployment = template.nest("service", service.name.as_str(), group.name(), nested);
+    template.after(deployment.symbol(), group.symbol());
+
+    let mut nested = Nested::new();
+    let pass = |output: &OutputRef<Text>| deployment.output(output);
+    in_platform(
+        graph,
+        service,
+        &mut nested,
+        &given,
+        &identities,
+        own.events.as_ref().map(pass),
+        &mut grants,
+        &mut needs,
+    );
+    let name = format!("{PLATFORM}-{}", service.name);
+    template.nest("platform", name, &given.platform_group, nested);
+
+    let mut nested = Nested::new();
+    in_gateway(
+        graph,
+        service,
+        &mut nested,
+        &given,
+        own.urls.iter().map(|(app, url)| (*app, deployment.output(url))).collect(),
+    );
+    template.nest("gateway", format!("{GATEWAY}-{}", service.name), &given.gateway_group, nested);
+
+    template.output::<Text>("group", group.name());
+    for (app, site) in &own.sites {
+        template.output::<Text>(&format!("{}Site", app.as_str()), deployment.output(site));
+    }
+    Layer { name: service.name.clone(), template, grants, needs }
+}
+
+/// The apps that send to the service's command queue, by service: its own first.
+fn senders<'a>(graph: &'a Graph, service: &'a Service) -> Vec<&'a Service> {
+    let others = graph.services.iter().filter(|other| other.name != service.name);
+    [service]
+        .into_iter()
+        .chain(others.filter(|other| command_targets(other).contains(&service.name.as_str())))
+        .collect()
+}
+
+/// What whoever deploys and the other layers give.
+struct Given {
+    platform_group: Of<Text>,
+    topic_name: Of<Text>,
+    topic_endpoint: Of<Text>,
+    topic_id: Of<Text>,
+    topic_principal_id: Of<Text>,
+    dead_letter_account_id: Of<Text>,
+    workspace_id: Of<Text>,
+    telemetry_name: Of<Text>,
+    vault_name: Of<Text>,
+    action_group_id: Of<Text>,
+    gateway_group: Of<Text>,
+    gateway_name: Of<Text>,
+    gateway_principal_id: Of<Text>,
+    registration: Registration,
+    site_url: Of<Text>,
+    introspection: Of<Text>,
+    memory: Of<Int>,
+    instances: Of<Int>,
+    redundancy: Of<Text>,
+}
+
+impl Given {
+    fn declare(template: &mut Template, service: &Service) -> Self {
+        let platform =
+            |template: &mut Template, output: &str, about: &str| Base::from_layer(template, PLATFORM, output, about);
+        let gateway =
+            |template: &mut Template, output: &str, about: &str| Base::from_layer(template, GATEWAY, output, about);
+        let said =
+            |template: &mut Template, name: &str, about: &str| template.parameter(Parameter::new::<Text>(name, about));
+        let instances = format!("How many instances each app of {} has at most.", service.name);
+        Given {
+            platform_group: platform(template, "platformGroup", "The platform's resource group."),
+            topic_name: platform(template, "topicName", "The topic's name."),
+            topic_endpoint: platform(template, "topicEndpoint", "The topic's address, without a path."),
+            topic_id: platform(template, "topicId", "The topic's id."),
+            topic_principal_id: platform(template, "topicPrincipalId", "The principal that delivers events."),
+            dead_letter_account_id: platform(template, "deadLetterAccountId", "The account of undelivered events."),
+            workspace_id: platform(template, "workspaceId", "The workspace of all logs."),
+            telemetry_name: platform(template, "telemetryName", "The name of Application Insights."),
+            vault_name: platform(template, "vaultName", "The name of the vault."),
+            action_group_id: platform(template, "actionGroupId", "Who is told of alerts."),
+            gateway_group: gateway(template, "gatewayGroup", "The gateway's resource group."),
+            gateway_name: gateway(template, "gatewayName", "The name of API Management."),
+            gateway_principal_id: gateway(template, "gatewayPrincipalId", "The principal that calls the apps."),
+            registration: Registration {
+                client_id: said(template, "appClientId", "The client id of the function apps' Entra application."),
+                audience: said(
+                    template,
+                    "appAudience",
+                    "The audience of the function apps' tokens, as in api://skein-dev.",
+                ),
+            },
+            site_url: template.parameter(
+                Parameter::new::<Text>("siteUrl", "The address of a site, with {0} where its name stands.")
+                    .or("https://{0}.azurewebsites.net"),
+            ),
+            introspection: template.parameter(
+                Parameter::new::<Text>("introspection", "Whether the GraphQL schema may be read.")
+                    .one_of(&["true", "false"])
+                    .or("false"),
+            ),
+            memory: number(template, "instanceMemoryMB", "How large an instance is: 512, 2048 or 4096 MB.", 512),
+            instances: number(template, "maximumInstanceCount", &instances, 40),
+            redundancy: Of::trust(Value::from(redundancy(template))),
+        }
+    }
+}
+
+/// The identities of apps, made by the platform.
+struct Identities(Vec<(String, App, Ref<msi::Identity>)>);
+
+impl Identities {
+    fn declare(template: &mut Template, base: &Base<'_>, given: &Given, services: &[&Service]) -> Self {
+        let mut identities = Vec::new();
+        for service in services {
+            for app in APPS {
+                let binary = &service.app(app).binary;
+                let symbol = format!("identity{}", capital(binary));
+                let name = base.names.identity(service.app(app));
+                let identity = template.elsewhere::<msi::Identity>(&symbol, &given.platform_group, name);
+                identities.push((service.name.clone(), app, identity));
+            }
+        }
+        Identities(identities)
+    }
+
+    /// The identity of an app, as a nested template sees it.
+    fn pass(&self, nested: &mut Nested, service: &Service, app: App) -> Principal {
+        let found = self.0.iter().find(|(name, known, _)| *name == service.name && *known == app);
+        let (_, _, identity) = found.expect("it was declared");
+        let symbol = identity.symbol();
+        Principal {
+            who: service.app(app).binary.clone(),
+            id: nested.pass(&format!("{symbol}Id"), identity.id()),
+            principal_id: nested.pass(&format!("{symbol}PrincipalId"), identity.deployed().properties().principal_id()),
+        }
+    }
+
+    fn client_id(&self, nested: &mut Nested, service: &Service, app: App) -> Of<Text> {
+        let found = self.0.iter().find(|(name, known, _)| *name == service.name && *known == app);
+        let (_, _, identity) = found.expect("it was declared");
+        nested.pass(&format!("{}ClientId", identity.symbol()), identity.deployed().properties().client_id())
+    }
+}
+
+/// What the service's own group tells the others.
+struct Own {
+    /// The id of the events queue, where the service reads any.
+    events: Option<OutputRef<Text>>,
+    /// The address of each app.
+    urls: Vec<(App, OutputRef<Text>)>,
+    /// The name of each site.
+    sites: Vec<(App, OutputRef<Text>)>,
+}
+
+impl Own {
+    #[expect(clippy::too_many_arguments, reason = "what one service is made of")]
+    fn build(
+        graph: &Graph,
+        service: &Service,
+        inside: Inside<'_>,
+        nested: &mut Nested,
+        given: &Given,
+        identities: &Identities,
+        grants: &mut Vec<Grant>,
+        needs: &mut Vec<Need>,
+    ) -> Self {
+        let workspace = nested.pass("workspaceId", &given.workspace_id);
+        let actions = nested.pass("actionGroupId", &given.action_group_id);
+        let redundancy = Of::trust(Value::from(nested.pass::<Text>("storageRedundancy", &given.redundancy)));
+        let principals = APPS.map(|app| (app, identities.pass(nested, service, app)));
+
+        // Storage: the event store's shards, the views in the first of them.
+        let mut accounts = Vec::new();
+        for shard in 0..service.shards {
+            let name = inside.names.account(service, shard);
+            let symbol = format!("store{shard}");
+            let account = inside.account(&mut nested.template, &symbol, &name, &redundancy);
+            blobs(&mut nested.template, &format!("{symbol}Blobs"), &account, None);
+            let tables = nested.template.only(&format!("{symbol}Tables"), &account, TableService::new());
+            let mut wanted: Vec<(&str, Vec<App>)> =
+                Service::STORE_TABLES.iter().map(|table| (*table, vec![App::Command])).collect();
+            if shard == 0 {
+                for table in query_tables(service) {
+                    match wanted.iter_mut().find(|(known, _)| *known == table) {
+                        Some((_, apps)) => apps.push(App::Query),
+                        None => wanted.push((table, vec![App::Query])),
+                    }
+                }
+            }
+            for (table, apps) in wanted {
+                let symbol = format!("{symbol}Table{}", capital(table));
+                let made = nested.template.child(&symbol, &tables, table, Table::new());
+                for (_, principal) in principals.iter().filter(|(app, _)| apps.contains(app)) {
+                    let thing = Thing::Table(name.clone(), table.to_owned());
+                    assign(&mut nested.template, grants, principal, Role::TableContributor, &made, thing);
+                }
+            }
+            diagnose(&mut nested.template, &account, &workspace, false);
+            accounts.push(account);
+        }
+
+        // Queues.
+        let properties = SBNamespaceProperties::new()
+            .disable_local_auth(true)
+            .minimum_tls_version(MinimumTlsVersion::V1_2)
+            .public_network_access(PublicNetworkAccess::Enabled);
+        let name = inside.unique(&inside.names.namespace(&service.name));
+        let bus = nested.template.add(
+            "bus",
+            name,
+            Namespace::new(&inside.location)
+                .sku(SBSku::new(SBSkuName::Standard).tier(SBSkuTier::Standard))
+                .properties(properties)
+                .tags(inside.tags()),
+        );
+        let mut queues: Vec<(&str, Ref<Queue>)> = Vec::new();
+        for facts in QUEUES {
+            let properties = SBQueueProperties::new()
+                .requires_session(facts.sessions)
+                .requires_duplicate_detection(DUPLICATE_DETECTION)
+                .lock_duration(LOCK)
+                .max_delivery_count(DELIVERIES)
+                .dead_lettering_on_message_expiration(true);
+            let symbol = format!("queue{}", capital(facts.name));
+            let queue = nested.template.child(&symbol, &bus, facts.name, Queue::new().properties(properties));
+            queues.push((facts.name, queue));
+        }
+        let queue = |name: &str| &queues.iter().find(|(known, _)| *known == name).expect("every service has it").1;
+        let thing = |name: &str| Thing::Queue(service.name.clone(), name.to_owned());
+        for sender in senders(graph, service) {
+            for app in APPS {
+                let principal = identities.pass(nested, sender, app);
+                let (commands, thing) = (queue(Service::COMMANDS), thing(Service::COMMANDS));
+                assign(&mut nested.template, grants, &principal, Role::QueueSender, commands, thing);
+            }
+        }
+        for ((_, principal), name) in principals.iter().zip([Service::COMMANDS, Service::EVENTS]) {
+            assign(&mut nested.template, grants, principal, Role::QueueReceiver, queue(name), thing(name));
+        }
+        let prefixes = subject_prefixes(service);
+        if !prefixes.is_empty() {
+            let topic = Principal {
+                who: TOPIC.to_owned(),
+                id: nested.pass("topicId", &given.topic_id),
+                principal_id: nested.pass("topicPrincipalId", &given.topic_principal_id),
+            };
+            let (events, thing) = (queue(Service::EVENTS), thing(Service::EVENTS));
+            assign(&mut nested.template, grants, &topic, Role::QueueSender, events, thing);
+        }
+        diagnose(&mut nested.template, &bus, &workspace, true);
+        Watch {
+            symbol: "alertDeadLetters",
+            name: format!("{}-dead-letters", inside.names.namespace(&service.name)),
+            about: "Messages could not be handled and were put aside.",
+            metric: "DeadletteredMessages",
+            by: TimeAggregation::Maximum,
+            severity: 1,
+        }
+        .add(
+            &mut nested.template,
+            inside.tags(),
+            &bus,
+            &actions,
+            vec![MetricDimension::new("EntityName", "Include", ["*"])],
+        );
+
+        // Apps.
+        let registration = Registration {
+            client_id: nested.pass("appClientId", &given.registration.client_id),
+            audience: nested.pass("appAudience", &given.registration.audience),
+        };
+        let places = Computed {
+            accounts: &accounts,
+            hosts: Vec::new(),
+            client_ids: APPS.map(|app| (app, identities.client_id(nested, service, app))).to_vec(),
+            principals: principals.iter().map(|(app, principal)| (*app, principal.principal_id.clone())).collect(),
+            bus: &bus,
+            gateway_principal_id: nested.pass("gatewayPrincipalId", &given.gateway_principal_id),
+            audience: registration.audience.clone(),
+            introspection: nested.pass("introspection", &given.introspection),
+            topic: nested.pass("topicEndpoint", &given.topic_endpoint),
+            site_url: nested.pass("siteUrl", &given.site_url),
+            inside: &inside,
+        };
+        let places = APPS.into_iter().fold(places, |mut places, app| {
+            let binary = &service.app(app).binary;
+            let name = inside.names.host_account(service, app);
+            let host = inside.host_account(&mut nested.template, binary, &name, &redundancy);
+            let principal = &principals.iter().find(|(known, _)| *known == app).expect("both are there").1;
+            assign(&mut nested.template, grants, principal, Role::BlobOwner, &host, Thing::HostAccount(binary.clone()));
+            places.hosts.push((app, host));
+            places
+        });
+        let vault = nested.pass::<Text>("vaultName", &given.vault_name);
+        let memory = nested.pass("instanceMemoryMB", &given.memory);
+        let instances = nested.pass("maximumInstanceCount", &given.instances);
+        let mut own = Own { events: None, urls: Vec::new(), sites: Vec::new() };
+        for (app, principal) in &principals {
+            let binary = &service.app(*app).binary;
+            let mut list = Vec::new();
+            for setting in settings(&places, |shard| inside.names.account(service, shard), service, *app) {
+                for (role, on) in setting.needs {
+                    let grant = Grant { who: principal.who.clone(), role, on };
+                    needs.push(Need { grant, because: format!("the setting {}", setting.name) });
+                }
+                list.push((setting.name, setting.value));
+            }
+            let client_id = places.client_id(service, *app);
+            let reference = "@Microsoft.KeyVault(VaultName=";
+            let reference =
+                join([reference.into(), Expr::from(&vault), format!(";SecretName={TELEMETRY_SECRET})").into()]);
+            list.push(("APPLICATIONINSIGHTS_CONNECTION_STRING".to_owned(), reference));
+            let by_token = join([Expr::from("Authorization=AAD;ClientId="), client_id.into()]);
+            list.push(("APPLICATIONINSIGHTS_AUTHENTICATION_STRING".to_owned(), by_token));
+            list.sort_by(|one, other| one.0.cmp(&other.0));
+            let telemetry = [
+                (Role::SecretsUser, Thing::Secret(TELEMETRY_SECRET.to_owned())),
+                (Role::MetricsPublisher, Thing::Insights),
+            ];
+            needs.extend(telemetry.map(|(role, on)| Need {
+                grant: Grant { who: principal.who.clone(), role, on },
+                because: "the setting APPLICATIONINSIGHTS_CONNECTION_STRING".to_owned(),
+            }));
+            let mut callers = vec![places.gateway_principal_id.clone()];
+            if *app == App::Command {
+                // The query app asks for outcomes, on one route.
+                callers.push(places.principal_id(service, App::Query));
+            }
+            let parts = AppParts {
+                binary,
+                site: places.site(service, *app),
+                host: places.host(*app).clone(),
+                identity: principal.id.clone(),
+                settings: list,
+                callers,
+                open: service.open_paths(*app),
+                registration: registration.clone(),
+                memory: memory.clone(),
+                instances: instances.clone(),
+            };
+            let site = inside.app(&mut nested.template, parts);
+            diagnose(&mut nested.template, &site, &workspace, true);
+            let url = places.site_url(service, *app);
+            let outputs = &mut nested.template;
+            own.urls.push((*app, outputs.output(&format!("{}Url", app.as_str()), url)));
+            own.sites.push((*app, outputs.output(&format!("{}Site", app.as_str()), site.name())));
+        }
+        if !prefixes.is_empty() {
+            own.events = Some(nested.template.output("eventsQueueId", queue(Service::EVENTS).id()));
+        }
+        own
+    }
+}
+
+/// What a deployment computes for the settings of an app.
+struct Computed<'a> {
+    accounts: &'a [Ref<StorageAccount>],
+    hosts: Vec<(App, Ref<StorageAccount>)>,
+    client_ids: Vec<(App, Of<Text>)>,
+    principals: Vec<(App, Of<Text>)>,
+    bus: &'a Ref<Namespace>,
+    gateway_principal_id: Of<Text>,
+    audience: Of<Text>,
+    introspection: Of<Text>,
+    topic: Of<Text>,
+    site_url: Of<Text>,
+    inside: &'a Inside<'a>,
+}
+
+impl Computed<'_> {
+    fn host(&self, app: App) -> &Ref<StorageAccount> {
+        &self.hosts.iter().find(|(known, _)| *known == app).expect("both apps have one").1
+    }
+}
+
+fn of(list: &[(App, Of<Text>)], app: App) -> Of<Text> {
+    list.iter().find(|(known, _)| *known == app).expect("both apps are there").1.clone()
+}
+
+impl Places for Computed<'_> {
+    type Value = Of<Text>;
+
+    fn text(&self, text: &str) -> Of<Text> {
+        text.into()
+    }
+
+    fn concat(&self, parts: Vec<Of<Text>>) -> Of<Text> {
+        let parts: Vec<_> = parts.into_iter().filter(|part| *part != Of::from("")).collect();
+        match <[Of<Text>; 1]>::try_from(parts) {
+            Ok([only]) => only,
+            Err(parts) => join(parts),
+        }
+    }
+
+    fn site(&self, service: &Service, app: App) -> Of<Text> {
+        self.inside.unique(&self.inside.names.site(service.app(app)))
+    }
+
+    fn site_url(&self, service: &Service, app: App) -> Of<Text> {
+        format(&self.site_url, [self.site(service, app)])
+    }
+
+    fn client_id(&self, _: &Service, app: App) -> Of<Text> {
+        of(&self.client_ids, app)
+    }
+
+    fn principal_id(&self, _: &Service, app: App) -> Of<Text> {
+        of(&self.principals, app)
+    }
+
+    fn gateway_principal_id(&self) -> Of<Text> {
+        self.gateway_principal_id.clone()
+    }
+
+    fn audience(&self) -> Of<Text> {
+        self.audience.clone()
+    }
+
+    fn introspection(&self) -> Of<Text> {
+        self.introspection.clone()
+    }
+
+    fn host_account(&self, _: &Service, app: App) -> Of<Text> {
+        self.host(app).name()
+    }
+
+    fn tables(&self, _: &Service, shard: u16) -> Of<Text> {
+        self.accounts[usize::from(shard)].deployed().properties().primary_endpoints().table()
+    }
+
+    fn queue(&self, service: &str, queue: &str) -> Of<Text> {
+        // Its own namespace tells where namespaces are; another one need not be there yet.
+        let own = self.bus.deployed().properties().service_bus_endpoint();
+        let name = self.inside.unique(&self.inside.names.namespace(service));
+        let endpoint = if name == self.bus.name() { own } else { replace(own, self.bus.name(), name) };
+        join([Expr::from(endpoint), queue.into()])
+    }
+
+    fn namespace_host(&self, _: &Service) -> Of<Text> {
+        join([Expr::from(self.bus.name()), ".servicebus.windows.net".into()])
+    }
+
+    fn topic(&self) -> Of<Text> {
+        self.topic.clone()
+    }
+}
+
+/// What the service puts into the platform's group: roles on what is shared, and its subscription.
+#[expect(clippy::too_many_arguments, reason = "what one service is made of")]
+fn in_platform(
+    graph: &Graph,
+    service: &Service,
+    nested: &mut Nested,
+    given: &Given,
+    identities: &Identities,
+    events: Option<Of<Text>>,
+    grants: &mut Vec<Grant>,
+    needs: &mut Vec<Need>,
+) {
+    let name = nested.pass::<Text>("topicName", &given.topic_name);
+    let topic = nested.template.existing::<Topic>("topic", name);
+    let name = nested.pass::<Text>("telemetryName", &given.telemetry_name);
+    let telemetry = nested.template.existing::<Component>("telemetry", name);
+    let name = nested.pass::<Text>("vaultName", &given.vault_name);
+    let vault = nested.template.existing::<Vault>("vault", name);
+    let secret = nested.template.existing_child::<Secret>("telemetrySecret", &vault, TELEMETRY_SECRET);
+    for app in APPS {
+        let principal = identities.pass(nested, service, app);
+        let inner = &mut nested.template;
+        if app == App::Command {
+            assign(inner, grants, &principal, Role::EventSender, &topic, Thing::Topic);
+        }
+        assign(inner, grants, &principal, Role::MetricsPublisher, &telemetry, Thing::Insights);
+        let thing = Thing::Secret(TELEMETRY_SECRET.to_owned());
+        assign(inner, grants, &principal, Role::SecretsUser, &secret, thing);
+    }
+    let Some(events) = events else { return };
+    let queue = nested.pass::<Text>("eventsQueueId", events);
+    let account = nested.pass::<Text>("deadLetterAccountId", &given.dead_letter_account_id);
+    let identity = || EventSubscriptionIdentity::new().r#type(EventSubscriptionIdentityType::SystemAssigned);
+    let destination = ServiceBusQueueEventSubscriptionDestination::new()
+        .properties(ServiceBusQueueEventSubscriptionDestinationProperties::new().resource_id(queue));
+    let aside = StorageBlobDeadLetterDestination::new().properties(
+        StorageBlobDeadLetterDestinationProperties::new().resource_id(account).blob_container_name(DEAD_LETTERS),
+    );
+    let filter: Of<AdvancedFilter> =
+        StringBeginsWithAdvancedFilter::new().key("subject").values(subject_prefixes(service)).into();
+    let properties = EventSubscriptionProperties::new()
+        .event_delivery_schema(EventDeliverySchema::CloudEventSchemaV1_0)
+        .delivery_with_resource_identity(
+            DeliveryWithResourceIdentity::new().identity(identity()).destination(destination),
+        )
+        .dead_letter_with_resource_identity(
+            DeadLetterWithResourceIdentity::new().identity(identity()).dead_letter_destination(aside),
+        )
+        .filter(EventSubscriptionFilter::new().advanced_filters([filter]))
+        .retry_policy(
+            RetryPolicy::new()
+                .max_delivery_attempts(graph.platform.delivery_attempts)
+                .event_time_to_live_in_minutes(graph.platform.event_minutes),
+        );
+    let subscription = EventSubscription::new().properties(properties);
+    nested.template.child("subscription", &topic, service.name.as_str(), subscription);
+    let grant = Grant {
+        who: TOPIC.to_owned(),
+        role: Role::QueueSender,
+        on: Thing::Queue(service.name.clone(), Service::EVENTS.to_owned()),
+    };
+    needs.push(Need { grant, because: "the subscription".to_owned() });
+}
+
+/// What the service puts into the gateway's group: its API, its backends and its policy.
+fn in_gateway(graph: &Graph, service: &Service, nested: &mut Nested, given: &Given, urls: Vec<(App, Of<Text>)>) {
+    let name = nested.pass::<Text>("gatewayName", &given.gateway_name);
+    let gateway = nested.template.existing::<apimanagement::Service>("gateway", name);
+    let mut backends = Vec::new();
+    for (app, url) in urls {
+        let binary = &service.app(app).binary;
+        let url = nested.pass::<Text>(&format!("{}Url", app.as_str()), url);
+        let properties = BackendContractProperties::new()
+            .url(join([Expr::from(url), "/api".into()]))
+            .protocol(Protocol::Http)
+            .tls(BackendTlsProperties::new().validate_certificate_chain(true).validate_certificate_name(true));
+        let symbol = format!("backend{}", capital(binary));
+        nested.template.child(&symbol, &gateway, binary.as_str(), Backend::new().properties(properties));
+        backends.push(symbol);
+    }
+    let properties = ApiProperties::new(service.name.as_str())
+        .display_name(service.name.as_str())
+        .protocols([Protocols::Https])
+        .subscription_required(false);
+    let api = nested.template.child("api", &gateway, service.name.as_str(), Api::new().properties(properties));
+    for method in ["POST", "GET"] {
+        let symbol = format!("operation{method}");
+        let properties = OperationContractProperties::new(format!("GraphQL by {method}"), method, "/graphql");
+        let name = format!("graphql-{}", method.to_lowercase());
+        nested.template.child(&symbol, &api, name, ApiOperation::new().properties(properties));
+    }
+    let properties = PolicyContractProperties::new(policy_xml(graph, PolicyOf::Service(service)))
+        .format(PolicyContractPropertiesFormat::Rawxml);
+    nested.template.child("policy", &api, "policy", ApiPolicy::new().properties(properties));
+    for backend in backends {
+        nested.template.after("policy", &backend);
+    }
+}

@@ -1,0 +1,28 @@
+//! Everything that is rendered from a graph, as files: what `cargo xtask render` writes.
+
+use skein_model::Graph;
+
+use crate::arm::arm;
+use crate::diagram::diagram;
+use crate::layers::{RenderError, layers};
+
+/// The rendered files by path, in the order of their paths: `arm/{layer}.json` and
+/// `diagram.md`. The same graph gives the same bytes.
+///
+/// # Errors
+/// Everything that is wrong with the graph's layers.
+pub fn render(graph: &Graph) -> Result<Vec<(String, String)>, Vec<RenderError>> {
+    let layers = layers(graph)?;
+    let (mut files, mut errors) = (Vec::new(), Vec::new());
+    for layer in &layers {
+        match arm(&layer.template) {
+            Ok(text) => files.push((format!("arm/{}.json", layer.name), text)),
+            Err(flaws) => {
+                errors.extend(flaws.into_iter().map(|flaw| RenderError::Template { layer: layer.name.clone(), flaw }))
+            }
+        }
+    }
+    files.push(("diagram.md".to_owned(), diagram(graph)));
+    files.sort();
+    if errors.is_empty() { Ok(files) } else { Err(errors) }
+}
