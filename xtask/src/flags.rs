@@ -31,8 +31,10 @@ cargo xtask load FILE          send a file of orders through GraphQL and wait un
     --release                    use the optimised build
 
 cargo xtask events SERVICE CATEGORY:ID
-                               show an aggregate's commits; this and the other operators' commands take more flags:
-                               `cargo xtask ops help`
+                               show an aggregate's commits
+cargo xtask dlq list|show|replay|purge SERVICE [commands|events|topic]
+                               look after dead letters; purges ask first
+  these are the operators' commands; `cargo xtask ops help` shows their flags and exit statuses
     --release                    use the optimised build
 
 cargo xtask test [ARGS]        run all tests; ARGS go to `cargo test`
@@ -84,7 +86,7 @@ pub enum Task {
 }
 
 /// The operators' commands, which `skein-ops` knows.
-const OPERATORS: [&str; 1] = ["events"];
+const OPERATORS: [&str; 2] = ["dlq", "events"];
 
 /// `cargo xtask events` and the other operators' commands.
 #[derive(Debug, PartialEq)]

@@ -139,6 +139,8 @@ pub struct Gateway {
 pub struct Plan {
     /// Storage accounts with their tables.
     pub accounts: BTreeMap<String, BTreeSet<String>>,
+    /// Account and name of each container of blobs.
+    pub containers: BTreeSet<(String, String)>,
     /// Queues.
     pub queues: Vec<Queue>,
     /// Topics, with the principal that each delivers as.
@@ -269,6 +271,12 @@ impl Plan {
                 let tables = plan.accounts.get_mut(account);
                 let tables = tables.ok_or_else(|| resource.error(format!("there is no storage account {account}")))?;
                 tables.insert(table.to_owned());
+            } else if resource.is("Microsoft.Storage/storageAccounts/blobServices/containers") {
+                let [account, _, container] = resource.segments()?;
+                if !plan.accounts.contains_key(account) {
+                    return Err(resource.error(format!("there is no storage account {account}")));
+                }
+                plan.containers.insert((account.to_owned(), container.to_owned()));
             } else if resource.is("Microsoft.ServiceBus/namespaces/queues") {
                 let [namespace, name] = resource.segments()?;
                 if !namespaces.contains(namespace) {
@@ -301,6 +309,8 @@ impl Plan {
             let hosted = [
                 "Microsoft.ManagedIdentity/userAssignedIdentities",
                 "Microsoft.Storage/storageAccounts",
+                "Microsoft.Storage/storageAccounts/blobServices",
+                "Microsoft.Storage/storageAccounts/blobServices/containers",
                 "Microsoft.Storage/storageAccounts/tableServices",
                 "Microsoft.Storage/storageAccounts/tableServices/tables",
                 "Microsoft.ServiceBus/namespaces",

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::blobs;
 use crate::broker::{self, Broker, SystemClock};
 use crate::gateway;
 use crate::identity::{self, IdentityHeaders, Issuer};
@@ -108,6 +109,9 @@ pub async fn serve(options: &Options, mut stop: watch::Receiver<bool>) -> Result
     }
     let topics = topics(options, &plan, &broker).await?;
     let tables = tables_backend(options, &plan).await?;
+    let folder = options.state.join(blobs::FOLDER);
+    let containers = blobs::open(&folder, &plan.containers)
+        .with_context(|| format!("cannot open the blobs in {}", folder.display()))?;
     let client = outbound::client();
 
     let headers: BTreeMap<&str, String> =
@@ -131,6 +135,7 @@ pub async fn serve(options: &Options, mut stop: watch::Receiver<bool>) -> Result
         .merge(identity::router(issuer.clone(), Arc::new(identities), planes_base.clone()))
         .merge(sites::front::router(sites.by_name()))
         .nest(tables::PREFIX, tables::router(issuer.clone(), tables))
+        .nest(blobs::PREFIX, blobs::router(issuer.clone(), containers))
         .nest(broker::PREFIX, broker::router(issuer.clone(), broker.clone()))
         .nest(topic::PREFIX, topic::router(issuer.clone(), topics.clone()));
     let mut servers = vec![listen(planes_listener, planes, stop.clone())];
@@ -245,7 +250,7 @@ async fn topics(options: &Options, plan: &Plan, broker: &Broker) -> Result<Topic
     let settings = TopicSettings {
         retry_factor: options.retry_factor,
         chaos,
-        dead_letter_folder: options.state.join("deadletters"),
+        dead_letter_folder: options.state.join(blobs::FOLDER),
     };
     let topics = Topics::open(broker.clone(), settings).await.context("cannot open the topics")?;
     for topic in plan.topics.keys() {

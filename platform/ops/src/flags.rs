@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use lexopt::prelude::*;
 use skein_core::{AggregateId, decode_key};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
+use crate::dlq::{Filter, can_ask};
 use crate::places::PARTS;
 
 /// What `--help` prints.
@@ -14,6 +17,17 @@ pub const HELP: &str = "\
 skein-ops events SERVICE CATEGORY:ID   show an aggregate's commits
     --from N             the first version [1]
     --limit N            the most commits [100]
+
+skein-ops dlq list SERVICE [commands|events|topic]     look at dead letters [commands]
+skein-ops dlq show SERVICE [commands|events|topic]     the same with their bodies
+skein-ops dlq replay SERVICE [commands|events|topic]   send them again, oldest first, and then remove them
+skein-ops dlq purge SERVICE [commands|events|topic]    drop them; commands whose events are not known to be out stay
+    --id ID              only the message, command or event with this id
+    --code CODE          only those with this fault's code, or the broker's reason
+    --before TIME        only those enqueued before (RFC 3339)
+    --limit N            the most [1000]
+    --yes                purge without asking; needed where there is no terminal
+  What another dlq command holds is not seen for up to five minutes. Purges are written to DIR/audit.jsonl.
 
 of every command:
     --state DIR          the local system [.skein]
@@ -71,6 +85,58 @@ impl Target {
 pub enum Command {
     /// Show an aggregate's commits.
     Events(Events),
+    /// Look after dead letters.
+    Dlq(Dlq),
+}
+
+/// `dlq`.
+#[derive(Debug, PartialEq)]
+pub struct Dlq {
+    /// What to do.
+    pub action: Action,
+    /// Where they lie.
+    pub source: Source,
+    /// Which are meant.
+    pub filter: Filter,
+    /// The most of them.
+    pub limit: usize,
+    /// Whether nobody is asked.
+    pub yes: bool,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Look at them.
+    List,
+    /// Look at them and their bodies.
+    Show,
+    /// Send them again.
+    Replay,
+    /// Drop them.
+    Purge,
+}
+
+/// Where dead letters lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The dead-letter queue of the command queue.
+    Commands,
+    /// The dead-letter queue of the events queue.
+    Events,
+    /// The container of what the topic could not deliver.
+    Topic,
+}
+
+impl Source {
+    /// As the command line and the faults call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Commands => "commands",
+            Source::Events => "events",
+            Source::Topic => "topic",
+        }
+    }
 }
 
 /// `events`.
@@ -90,6 +156,8 @@ struct Given {
     values: Vec<String>,
     from: Option<u64>,
     limit: Option<usize>,
+    filter: Filter,
+    yes: bool,
 }
 
 /// Reads the command line; `None` asks for the help.
@@ -125,21 +193,54 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Option<Flags>> {
                 }
             }
             Long("from") if name == "events" => given.from = Some(args.value()?.parse()?),
-            Long("limit") if name == "events" => given.limit = Some(args.value()?.parse()?),
+            Long("id") if name == "dlq" => given.filter.id = Some(args.value()?.string()?),
+            Long("code") if name == "dlq" => given.filter.code = Some(args.value()?.string()?),
+            Long("before") if name == "dlq" => {
+                let time = args.value()?.string()?;
+                let before = OffsetDateTime::parse(&time, &Rfc3339);
+                let told = || format!("--before is {time:?}; a time as 2026-01-31T12:00:00Z is expected");
+                given.filter.before = Some(before.with_context(told)?);
+            }
+            Long("yes") if name == "dlq" => given.yes = true,
+            Long("limit") if ["events", "dlq"].contains(&name.as_str()) => given.limit = Some(args.value()?.parse()?),
             Value(value) => given.values.push(value.string()?),
             _ => return Err(arg.unexpected().into()),
         }
     }
     let mut values = std::mem::take(&mut given.values).into_iter();
     let mut next = |what: &str| values.next().with_context(|| format!("{name} needs {what}"));
+    if given.limit == Some(0) {
+        bail!("--limit is 0; it is at least 1");
+    }
     let command = match name.as_str() {
+        "dlq" => {
+            let action = match next("list, show, replay or purge")?.as_str() {
+                "list" => Action::List,
+                "show" => Action::Show,
+                "replay" => Action::Replay,
+                "purge" => Action::Purge,
+                other => bail!("dlq knows list, show, replay and purge, not {other:?}"),
+            };
+            target.service = next("the SERVICE")?;
+            let source = match values.next().as_deref() {
+                None | Some("commands") => Source::Commands,
+                Some("events") => Source::Events,
+                Some("topic") => Source::Topic,
+                Some(other) => bail!("dead letters are of commands, events or topic, not of {other:?}"),
+            };
+            if given.yes && action != Action::Purge {
+                bail!("--yes is for dlq purge");
+            }
+            if action == Action::Purge && !given.yes && !can_ask() {
+                bail!("there is no terminal to ask on: give --yes to purge");
+            }
+            let limit = given.limit.unwrap_or(1000);
+            Command::Dlq(Dlq { action, source, filter: given.filter, limit, yes: given.yes })
+        }
         "events" => {
             target.service = next("the SERVICE")?;
             let aggregate = aggregate(&next("the aggregate, CATEGORY:ID")?)?;
             let limit = given.limit.unwrap_or(100);
-            if limit == 0 {
-                bail!("--limit is 0; it is at least 1");
-            }
             Command::Events(Events { aggregate, from: given.from.unwrap_or(1), limit })
         }
         other => bail!("there is no command {other:?}"),
@@ -190,6 +291,11 @@ mod tests {
         let flags = parsed("events orders order:a/b --at event-store=https://a/,https://b --resources f").unwrap();
         assert_eq!(flags.target.given["event-store"], ["https://a", "https://b"]);
         assert_eq!(flags.target.list(), PathBuf::from("f"));
+        let flags = parsed("dlq purge orders events --yes --code PANIC --before 2026-01-31T12:00:00Z").unwrap();
+        let before = Some(time::macros::datetime!(2026-01-31 12:00 UTC));
+        let filter = Filter { id: None, code: Some("PANIC".into()), before };
+        let dlq = Dlq { action: Action::Purge, source: Source::Events, filter, limit: 1000, yes: true };
+        assert_eq!(flags.command, Command::Dlq(dlq));
         assert_eq!(parsed("help"), Err("help".into()));
     }
 
@@ -208,6 +314,10 @@ mod tests {
                 "--at topic needs one address, of the event store one for each shard",
             ),
             ("events orders order:1 --output xml", r#"the output is text or json, not "xml""#),
+            ("dlq drop orders", r#"dlq knows list, show, replay and purge, not "drop""#),
+            ("dlq list orders queue", r#"dead letters are of commands, events or topic, not of "queue""#),
+            ("dlq list orders --yes", "--yes is for dlq purge"),
+            ("dlq list orders --before noon", r#"--before is "noon"; a time as 2026-01-31T12:00:00Z is expected"#),
             ("events orders order:1 --yes", "invalid option '--yes'"),
         ] {
             assert_eq!(parsed(line).unwrap_err(), told, "{line}");

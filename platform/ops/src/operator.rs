@@ -1,6 +1,7 @@
 //! An operator: signed in, with clients of one service's planes.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -20,6 +21,7 @@ pub struct Operator {
     pub http: Arc<dyn HttpClient>,
     /// Who the operator is.
     pub credential: Arc<dyn TokenCredential>,
+    state: PathBuf,
 }
 
 impl Operator {
@@ -38,7 +40,12 @@ impl Operator {
         } else {
             azure_cli().context("the Azure CLI cannot be asked for tokens")?
         };
-        Ok(Operator { places, http: http_client()?, credential })
+        Ok(Operator { places, http: http_client()?, credential, state: target.state.clone() })
+    }
+
+    /// Where it is written down what was dropped.
+    pub fn audit_file(&self) -> PathBuf {
+        self.state.join("audit.jsonl")
     }
 
     /// The tables at this address.

@@ -95,7 +95,6 @@ impl Places {
             }
             let urls = |text: &str| text.split(',').map(|url| url.trim().to_owned()).collect::<Vec<_>>();
             if let Some(shards) = setting("SKEIN_EVENT_STORE") {
-                parts.insert("backups", vec![format!("{}/{BACKUPS}", blobs(&urls(shards)[0]))]);
                 parts.insert("event-store", urls(shards));
             }
             for (part, name) in [("query-store", "SKEIN_QUERY_STORE"), ("topic", "SKEIN_TOPIC")] {
@@ -115,8 +114,10 @@ impl Places {
         if !known.iter().any(|name| name == service) {
             return Err(PlacesError::Service { service: service.to_owned(), known: known.join(", ") });
         }
-        if let Some(url) = parts.get("query-store").and_then(|urls| dead_letters(service, list, &urls[0])) {
-            parts.insert("dead-letters", vec![url]);
+        let found = parts.get("query-store").and_then(|urls: &Vec<String>| dead_letters(service, list, &urls[0]));
+        if let Some((account, folder)) = found {
+            parts.insert("backups", vec![format!("{account}/{BACKUPS}")]);
+            parts.insert("dead-letters", vec![format!("{account}/{folder}")]);
         }
         Ok(Places { service: service.to_owned(), parts })
     }
@@ -149,7 +150,7 @@ impl Places {
     }
 }
 
-/// The container of a service's exports, in the account of its first shard.
+/// The container of all services' exports, in the account of the topic's dead letters.
 const BACKUPS: &str = "backups";
 
 /// The blob service of the storage account whose tables are there.
@@ -160,9 +161,9 @@ fn blobs(tables: &str) -> String {
     }
 }
 
-/// Where the topic puts what it could not deliver to the service: the container, and the folder of the service's
-/// subscription in it.
-fn dead_letters(service: &str, list: &[Listed], tables: &str) -> Option<String> {
+/// Where the topic puts what it could not deliver to the service: the account's blobs, then the container with the
+/// folder of the service's subscription in it.
+fn dead_letters(service: &str, list: &[Listed], tables: &str) -> Option<(String, String)> {
     let subscription = list.iter().find(|one| {
         one.kind.eq_ignore_ascii_case("Microsoft.EventGrid/topics/eventSubscriptions")
             && one.name.rsplit('/').next() == Some(service)
@@ -182,7 +183,7 @@ fn dead_letters(service: &str, list: &[Listed], tables: &str) -> Option<String> 
             format!("https://{account}.{domain}")
         }
     };
-    Some(format!("{url}/{container}/{}", subscription.name.to_uppercase()))
+    Some((url, format!("{container}/{}", subscription.name.to_uppercase())))
 }
 
 #[cfg(test)]
@@ -223,7 +224,7 @@ mod tests {
         expect![[r#"
             {
                 "backups": [
-                    "http://127.0.0.1:1/blobs/stdesk/backups",
+                    "http://127.0.0.1:1/blobs/sts/backups",
                 ],
                 "commands": [
                     "http://127.0.0.1:1/servicebus/sb-desk/commands",
@@ -250,7 +251,7 @@ mod tests {
         let azure = Places::listed("desk", &list("https://stdesk.table.core.windows.net", "https://sb-")).unwrap();
         assert!(!azure.local());
         assert_eq!(azure.one("dead-letters").unwrap(), "https://sts.blob.core.windows.net/dead/EVGT-S/DESK");
-        assert_eq!(azure.one("backups").unwrap(), "https://stdesk.blob.core.windows.net/backups");
+        assert_eq!(azure.one("backups").unwrap(), "https://sts.blob.core.windows.net/backups");
     }
 
     #[test]

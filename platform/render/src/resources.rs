@@ -84,6 +84,8 @@ impl Endpoints {
 }
 
 const REGION: &str = "local";
+/// Exports of all services: in the platform's account, so that they outlive a service's.
+const BACKUPS: &str = "backups";
 const DEAD_LETTERS: &str = "eventgrid-deadletters";
 const GATEWAY: &str = "gateway";
 const PLATFORM: &str = "platform";
@@ -125,12 +127,13 @@ impl List<'_> {
     fn platform(&mut self) {
         let account = self.names.platform_account();
         self.account(&account);
-        let container = format!("{account}/default/{DEAD_LETTERS}");
-        self.add(
-            "Microsoft.Storage/storageAccounts/blobServices/containers",
-            container,
-            json!({"publicAccess": "None"}),
-        );
+        for container in [BACKUPS, DEAD_LETTERS] {
+            self.add(
+                "Microsoft.Storage/storageAccounts/blobServices/containers",
+                format!("{account}/default/{container}"),
+                json!({"publicAccess": "None"}),
+            );
+        }
         let topic = self.names.topic();
         let principal_id = self.names.principal_id(&topic);
         let endpoint = format!("{}/api/events", self.endpoints.topic(&topic));

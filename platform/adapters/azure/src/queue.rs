@@ -29,7 +29,7 @@ const MAX_BATCH_BYTES: usize = 200 * 1024;
 const HTTP_DATE: &[BorrowedFormatItem<'_>] =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 
-const BROKER_PROPERTIES: HeaderName = HeaderName::from_static("brokerproperties");
+pub(crate) const BROKER_PROPERTIES: HeaderName = HeaderName::from_static("brokerproperties");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const DIAGNOSTIC_ID: HeaderName = HeaderName::from_static("diagnostic-id");
 
@@ -178,7 +178,7 @@ impl Send<'_> {
 }
 
 /// JSON in a header: all but ASCII is escaped.
-fn ascii(json: &str) -> String {
+pub(crate) fn ascii(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for letter in json.chars() {
         if letter.is_ascii() && letter != '\u{7f}' {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use skein_azure::{AzureTableStore, TableCredential, http_client};
-use skein_testing::azurite::{ACCOUNT, Azurite, KEY, Way, chosen};
-use skein_testing::conformance::{TableStoreFixture, engine, table_store};
+use skein_azure::{AzureBlobs, AzureTableStore, BlobCredential, TableCredential, http_client};
+use skein_testing::azurite::{ACCOUNT, Azurite, KEY, Service, Way, chosen};
+use skein_testing::conformance::{TableStoreFixture, blob_store, engine, table_store};
 
 async fn suite(way: Way) {
     let ways = chosen().await.expect("SKEIN_AZURITE is understood");
@@ -33,6 +33,24 @@ async fn suite(way: Way) {
     assert!(!store.create_table("insertisreadback").await.expect("the table is there"));
 }
 
+async fn blobs(way: Way) {
+    let ways = chosen().await.expect("SKEIN_AZURITE is understood");
+    if !ways.contains(&way) {
+        println!("not run: SKEIN_AZURITE chooses {ways:?}");
+        return;
+    }
+    let azurite = match Azurite::start_service(way, Service::Blob).await {
+        Ok(azurite) => azurite,
+        Err(error) => panic!("{error}\n{error:?}"),
+    };
+    let http = http_client().expect("an HTTP client");
+    let credential = BlobCredential::SharedKey { account: ACCOUNT.to_owned(), key: KEY.to_owned() };
+    let blobs = AzureBlobs::new(&http, credential, &format!("{}/suite", azurite.url())).expect("an endpoint");
+    assert!(blobs.create_container().await.expect("the container is made"));
+    assert!(!blobs.create_container().await.expect("the container is there"));
+    blob_store::run_all(Arc::new(blobs)).await;
+}
+
 #[tokio::test]
 async fn conforms_on_azurite_from_the_docker_image() {
     suite(Way::Docker).await;
@@ -41,4 +59,14 @@ async fn conforms_on_azurite_from_the_docker_image() {
 #[tokio::test]
 async fn conforms_on_azurite_from_npm() {
     suite(Way::Npm).await;
+}
+
+#[tokio::test]
+async fn blobs_conform_on_azurite_from_the_docker_image() {
+    blobs(Way::Docker).await;
+}
+
+#[tokio::test]
+async fn blobs_conform_on_azurite_from_npm() {
+    blobs(Way::Npm).await;
 }

@@ -278,11 +278,11 @@ fn give_up(
     now: Millis,
 ) -> Result<(), BrokerError> {
     let (event, name) = (&due.event_id, &subscription.key);
-    let Some(container) = &subscription.dead_letters else {
+    let Some((account, container)) = &subscription.dead_letters else {
         tracing::error!(event, subscription = name, reason, "an event was dropped: no dead-letter destination");
         return Ok(remove(db, due)?);
     };
-    let path = dead_letter_path(&settings.dead_letter_folder, container, subscription, due);
+    let path = dead_letter_path(&settings.dead_letter_folder.join(file_name(account)), container, subscription, due);
     match write_dead_letter(&path, due, reason) {
         Ok(()) => {
             tracing::warn!(event, subscription = name, reason, path = %path.display(), "an event was dead-lettered");

@@ -46,8 +46,8 @@ pub(super) struct Subscription {
     pub destination: Destination,
     pub max_attempts: u32,
     pub time_to_live: Duration,
-    /// The container that dead letters go to; `None` drops them.
-    pub dead_letters: Option<String>,
+    /// The account and container that dead letters go to; `None` drops them.
+    pub dead_letters: Option<(String, String)>,
 }
 
 impl Subscription {
@@ -69,8 +69,10 @@ impl Subscription {
             Some(number) => Err(SettingsError::Range { property: name.into(), allowed, found: number.to_string() }),
         };
         let dead_letters = nested("deadLetterWithResourceIdentity", "deadLetterDestination").map(|destination| {
-            let container = destination.pointer("/properties/blobContainerName").and_then(Value::as_str);
-            container.unwrap_or("deadletters").to_owned()
+            let property = |pointer: &str| destination.pointer(pointer).and_then(Value::as_str);
+            let account = property("/properties/resourceId").and_then(|id| id.rsplit('/').next());
+            let container = property("/properties/blobContainerName");
+            (account.unwrap_or("unknown").to_owned(), container.unwrap_or("deadletters").to_owned())
         });
         Ok(Subscription {
             key: format!("{topic}/{name}").to_ascii_lowercase(),
@@ -141,7 +143,8 @@ mod tests {
                 },
                 "retryPolicy": { "maxDeliveryAttempts": 5, "eventTimeToLiveInMinutes": 10 },
                 "deadLetterWithResourceIdentity": {
-                    "deadLetterDestination": { "endpointType": "StorageBlob", "properties": { "blobContainerName": "dead" } },
+                    "deadLetterDestination": { "endpointType": "StorageBlob", "properties": {
+                        "resourceId": "/subscriptions/s/storageAccounts/stskein", "blobContainerName": "dead" } },
                 },
             }),
         )
@@ -149,7 +152,7 @@ mod tests {
         assert_eq!(subscription.key, "evgt-skein/orders");
         assert_eq!(subscription.destination, Destination::Queue("sb/events".into()));
         assert_eq!((subscription.max_attempts, subscription.time_to_live), (5, Duration::from_secs(600)));
-        assert_eq!(subscription.dead_letters.as_deref(), Some("dead"));
+        assert_eq!(subscription.dead_letters, Some(("stskein".into(), "dead".into())));
     }
 
     #[test]

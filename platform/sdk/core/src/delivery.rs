@@ -11,8 +11,8 @@ use futures::FutureExt;
 use crate::fault::Fault;
 use crate::id::encode_key;
 use crate::ports::{Clock, TableStore};
-use crate::store::{format_time, put_text};
-use crate::table::{Operation, Row};
+use crate::store::{format_time, get_text, put_text};
+use crate::table::{Operation, Row, StoredRow};
 
 /// The table of faults, in the service's storage account. One row per message, newest attempt: partition key is the
 /// message id, row key `{queue}`.
@@ -89,10 +89,53 @@ async fn record(
         .with("Time", format_time(clock.now()));
     let reason: String = fault.message.chars().take(8_000).collect();
     put_text(&mut row, "Reason", &reason);
-    let partition: String = encode_key(&delivery.message_id).chars().take(400).collect();
-    let partition = if partition.is_empty() { "unknown".to_owned() } else { partition };
+    let partition = fault_partition(&delivery.message_id);
     faults.transact(FAULTS_TABLE, &partition, &[Operation::Put(row)]).await?;
     Ok(())
+}
+
+fn fault_partition(message_id: &str) -> String {
+    let partition: String = encode_key(message_id).chars().take(400).collect();
+    if partition.is_empty() { "unknown".to_owned() } else { partition }
+}
+
+/// Why a message failed last, as the `faults` table tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedFault {
+    /// The fault's code.
+    pub code: String,
+    /// Whether trying again could have helped.
+    pub transient: bool,
+    /// Which delivery it was, from 1.
+    pub attempt: i64,
+    /// The W3C trace context that came with the message.
+    pub traceparent: Option<String>,
+    /// When it was, RFC 3339.
+    pub time: String,
+    /// What happened.
+    pub reason: String,
+}
+
+/// Why a message of a queue (`commands` or `events`) failed last; `None` where nothing was recorded.
+///
+/// # Errors
+/// A store that is away.
+pub async fn recorded_fault(
+    faults: &dyn TableStore,
+    queue: &str,
+    message_id: &str,
+) -> Result<Option<RecordedFault>, Fault> {
+    let row = faults.get(FAULTS_TABLE, &fault_partition(message_id), &encode_key(queue)).await?;
+    let text = |row: &StoredRow, name: &str| row.str(name).unwrap_or_default().to_owned();
+    Ok(row.map(|row| RecordedFault {
+        code: text(&row, "Code"),
+        transient: row.bool("Transient").unwrap_or(false),
+        attempt: row.int("Attempt").unwrap_or(0),
+        traceparent: Some(text(&row, "Traceparent")).filter(|trace| !trace.is_empty()),
+        time: text(&row, "Time"),
+        // A torn reason is for people: it is left out, and the rest is told.
+        reason: get_text(&row, "Reason").ok().flatten().unwrap_or_default(),
+    }))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 
 use crate::aggregate::{Aggregate, Command, Context, Decision, DomainEvent, Handle, Outgoing, Rejection};
 use crate::cloud_event::CloudEvent;
-pub use crate::delivery::{Delivery, FAULTS_TABLE, wait_before_failing};
+pub use crate::delivery::{Delivery, FAULTS_TABLE, RecordedFault, recorded_fault, wait_before_failing};
 use crate::envelope::{Envelope, Trace};
 use crate::fault::Fault;
 use crate::id::{AggregateId, CommandId, Principal};

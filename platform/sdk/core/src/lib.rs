@@ -10,6 +10,7 @@
 //! The engine knows no runtime: time and waiting come from [`ports::Clock`], so that a simulator can own both.
 
 mod aggregate;
+pub mod blob;
 mod cloud_event;
 mod delivery;
 mod envelope;

@@ -24,10 +24,46 @@ pub const ACCOUNT: &str = "devstoreaccount1";
 pub const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 const IMAGE: &str = "mcr.microsoft.com/azure-storage/azurite";
-const READY: &str = "Azurite Table service successfully started";
-/// Kept-alive connections would be closed after five idle seconds, in the middle of a test.
-const OPTIONS: [&str; 5] =
-    ["--inMemoryPersistence", "--disableTelemetry", "--silent", "--tableKeepAliveTimeout", "3600"];
+const OPTIONS: [&str; 3] = ["--inMemoryPersistence", "--disableTelemetry", "--silent"];
+
+/// One of Azurite's services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Table Storage.
+    Table,
+    /// Blob Storage.
+    Blob,
+}
+
+impl Service {
+    /// As its script and its flags call it.
+    fn name(self) -> &'static str {
+        match self {
+            Service::Table => "table",
+            Service::Blob => "blob",
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Service::Table => 10002,
+            Service::Blob => 10000,
+        }
+    }
+
+    fn ready(self) -> &'static str {
+        match self {
+            Service::Table => "Azurite Table service successfully started",
+            Service::Blob => "Azurite Blob service successfully started",
+        }
+    }
+
+    /// Kept-alive connections would be closed after five idle seconds, in the middle of a test.
+    fn options(self) -> impl Iterator<Item = String> {
+        let kept = [format!("--{}KeepAliveTimeout", self.name()), "3600".to_owned()];
+        OPTIONS.map(str::to_owned).into_iter().chain(kept)
+    }
+}
 
 /// A way to have Azurite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +103,7 @@ pub enum AzuriteError {
     Node(#[source] io::Error),
 }
 
-/// A running Azurite with its Table service; it ends with this value, and with this process.
+/// A running Azurite; it ends with this value, and with this process.
 pub struct Azurite {
     url: String,
     _runs: Runs,
@@ -79,19 +115,27 @@ enum Runs {
 }
 
 impl Azurite {
-    /// The address of the Table service, with the account: `http://127.0.0.1:{port}/devstoreaccount1`.
+    /// The address of the service, with the account: `http://127.0.0.1:{port}/devstoreaccount1`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Starts Azurite.
+    /// Starts Azurite with its Table service.
     ///
     /// # Errors
     /// It does not start; the message says what to install.
     pub async fn start(way: Way) -> Result<Self, AzuriteError> {
+        Azurite::start_service(way, Service::Table).await
+    }
+
+    /// Starts one service of Azurite.
+    ///
+    /// # Errors
+    /// It does not start; the message says what to install.
+    pub async fn start_service(way: Way, service: Service) -> Result<Self, AzuriteError> {
         match way {
-            Way::Docker => container().await.map_err(AzuriteError::Docker),
-            Way::Npm => process(),
+            Way::Docker => container(service).await.map_err(AzuriteError::Docker),
+            Way::Npm => process(service),
         }
     }
 }
@@ -117,16 +161,18 @@ async fn engine_answers() -> bool {
     }
 }
 
-async fn container() -> Result<Azurite, testcontainers::TestcontainersError> {
+async fn container(service: Service) -> Result<Azurite, testcontainers::TestcontainersError> {
+    let name = service.name();
+    let command = [format!("azurite-{name}"), format!("--{name}Host"), "0.0.0.0".to_owned()];
     let container = GenericImage::new(IMAGE, VERSION)
-        .with_exposed_port(10002.tcp())
-        .with_wait_for(WaitFor::message_on_stdout(READY))
-        .with_cmd(["azurite-table", "--tableHost", "0.0.0.0"].into_iter().chain(OPTIONS))
+        .with_exposed_port(service.port().tcp())
+        .with_wait_for(WaitFor::message_on_stdout(service.ready()))
+        .with_cmd(command.into_iter().chain(service.options()))
         .with_startup_timeout(Duration::from_secs(120))
         .start()
         .await?;
     let host = container.get_host().await?;
-    let port = container.get_host_port_ipv4(10002).await?;
+    let port = container.get_host_port_ipv4(service.port()).await?;
     // The name would resolve to IPv6 first, where nothing listens.
     let host = if host.to_string() == "localhost" { "127.0.0.1".to_owned() } else { host.to_string() };
     let url = format!("http://{host}:{port}/{ACCOUNT}");
@@ -152,10 +198,11 @@ const TETHER: &str = "const script = process.argv[1]; process.stdin.resume(); \
     process.stdin.on('end', () => process.exit(0)); process.stdin.on('error', () => process.exit(0)); \
     require(require('fs').realpathSync(script));";
 
-fn process() -> Result<Azurite, AzuriteError> {
+fn process(service: Service) -> Result<Azurite, AzuriteError> {
     let script = match std::env::var_os("SKEIN_AZURITE_BIN") {
-        Some(script) => PathBuf::from(script),
-        None => target().join("azurite/node_modules/.bin/azurite-table"),
+        // Beside the script that is named stand those of the other services.
+        Some(script) => PathBuf::from(script).with_file_name(format!("azurite-{}", service.name())),
+        None => target().join(format!("azurite/node_modules/.bin/azurite-{}", service.name())),
     };
     if !script.exists() {
         return Err(AzuriteError::NotInstalled(script));
@@ -169,8 +216,8 @@ fn process() -> Result<Azurite, AzuriteError> {
             .arg("-e")
             .arg(TETHER)
             .arg(&script)
-            .args(["--tablePort", &port.to_string()])
-            .args(OPTIONS)
+            .args([format!("--{}Port", service.name()), port.to_string()])
+            .args(service.options())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -184,7 +231,7 @@ fn process() -> Result<Azurite, AzuriteError> {
         let Some(stdout) = stdout else { continue };
         let mut lines = BufReader::new(stdout).lines();
         for line in lines.by_ref().map_while(Result::ok) {
-            if line.contains(READY) {
+            if line.contains(service.ready()) {
                 started = true;
                 break;
             }

@@ -41,7 +41,8 @@ impl Bench {
     fn subscribe(&self, name: &str, destination: Value, more: Value) {
         let mut properties = json!({
             "eventDeliverySchema": "CloudEventSchemaV1_0", "destination": destination,
-            "deadLetterDestination": { "endpointType": "StorageBlob", "properties": { "blobContainerName": "dead" } },
+            "deadLetterDestination": { "endpointType": "StorageBlob", "properties": {
+                "resourceId": "/subscriptions/s/storageAccounts/stskein", "blobContainerName": "dead" } },
         });
         properties.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         self.topics.declare_subscription("evgt", name, &properties).unwrap();
@@ -314,7 +315,7 @@ async fn the_last_attempt_makes_a_dead_letter() {
     let files = bench.dead_letters();
     let (path, text) = files.first_key_value().unwrap();
     assert_eq!(files.len(), 1);
-    assert!(path.starts_with("dead/EVGT/MY-HOOK/2024/5/1/10"), "{}", path.display());
+    assert!(path.starts_with("stskein/dead/EVGT/MY-HOOK/2024/5/1/10"), "{}", path.display());
     let original = event("1");
     assert!(text.starts_with(&format!("[{},", original.strip_suffix('}').unwrap())), "its bytes are kept: {text}");
     let letters: Value = serde_json::from_str(text).unwrap();

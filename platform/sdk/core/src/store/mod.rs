@@ -302,6 +302,18 @@ impl EventStore {
         Ok(self.outcome_and_signal(id, command).await?.map(|(outcome, _)| outcome))
     }
 
+    /// Whether what a command led to is known to be out, commands and failure signal included; `None` where the
+    /// command was never decided. A signal is never known to be out: no row tells.
+    ///
+    /// # Errors
+    /// See [`EventStore::load`].
+    pub async fn known_published(&self, id: &AggregateId, command: &CommandId) -> Result<Option<bool>, Fault> {
+        let Some((outcome, signal)) = self.outcome_and_signal(id, command).await? else { return Ok(None) };
+        let tip = self.tip(id).await?.ok_or_else(|| corrupt(&id.key(), rows::TIP, "there is an outcome but no tip"))?;
+        let events = outcome.first.is_none() || tip.published >= outcome.version;
+        Ok(Some(events && signal.is_none()))
+    }
+
     pub(crate) async fn outcome_and_signal(
         &self,
         id: &AggregateId,

@@ -7,6 +7,7 @@
 //! skein_testing::table_store_conformance!(fixture);
 //! ```
 
+pub mod blob_store;
 pub mod engine;
 mod personal;
 pub mod table_store;
