@@ -119,7 +119,7 @@ fn each_crate_knows_only_whom_it_may() {
                 "a descriptor is made of the model, its own domain's types and contracts",
             ),
             (place, _) if place == "platform/sdk" || place.starts_with("platform/sdk/") => {
-                let allowed = ["skein-core", "skein-host", "skein-graphql", "skein-testing"];
+                let allowed = ["skein-core", "skein-host", "skein-graphql", "skein-kind", "skein-testing"];
                 forbid(&known, &|name| allowed.contains(&name), "the SDK knows no adapter, service or tool");
             }
             ("platform/adapters/azure/app", _) => {
@@ -129,7 +129,7 @@ fn each_crate_knows_only_whom_it_may() {
                 forbid(&known, &|name| name == "skein-core", "an adapter knows skein-core only");
             }
             ("platform/local", _) => {
-                let allowed = ["skein-arm", "skein-core", "skein-embedded", "skein-azure"];
+                let allowed = ["skein-arm", "skein-core", "skein-embedded", "skein-azure", "skein-kind"];
                 forbid(&reached, &|name| allowed.contains(&name), "the local Azure links no service");
             }
             ("platform/ops", _) => {
@@ -149,7 +149,12 @@ fn each_crate_knows_only_whom_it_may() {
                 "it feeds the readers, and knows no service",
             ),
             ("platform/model", _) => forbid(&known, &|name| name == "skein-core", "the model knows skein-core only"),
-            ("platform/render", _) => forbid(&known, &|name| name == "skein-model", "rendering knows the model only"),
+            ("platform/render", _) => forbid(
+                &known,
+                &|name| ["skein-model", "skein-policies"].contains(&name),
+                "rendering knows the model and the policies only",
+            ),
+            ("gateway/policies", _) => forbid(&known, &|_| false, "policies are values by themselves"),
             ("xtask", _) => {
                 forbid(
                     &known,
@@ -178,8 +183,17 @@ fn what_is_pure_reaches_no_runtime_and_the_sdk_no_azure() {
     violations(|member, _| {
         let sdk = member.place.starts_with("platform/sdk");
         let pure = member.place.starts_with("services/") && !member.place.ends_with("/functions")
-            || ["platform/sdk/core", "platform/arm", "platform/model", "platform/render", "gateway/infra", "xtask"]
-                .contains(&member.place.as_str());
+            || [
+                "platform/sdk/core",
+                "platform/arm",
+                "platform/model",
+                "platform/render",
+                "gateway/infra",
+                "gateway/policies",
+                "platform/sdk/kind",
+                "xtask",
+            ]
+            .contains(&member.place.as_str());
         let forbidden: &[&str] = if pure {
             &IMPURE
         } else if sdk {

@@ -8,7 +8,7 @@ use async_graphql::{Object, SimpleObject};
 use serde_json::Value;
 use skein_core::{Principal, Trace};
 use skein_graphql::{Api, Caller, Connection, Endpoint, Serves, access, api, page_cost};
-use skein_local::gateway::{Kind, classify};
+use skein_kind::{Kind, classify};
 
 use crate::run;
 

@@ -23,6 +23,7 @@ use skein_core::Trace;
 use skein_core::handler::Delivery;
 use skein_graphql::{Caller, Endpoint};
 use skein_host::{HttpRequest, HttpResponse, ServiceBusMessage, Unauthorized, principal, trace_id};
+use skein_kind::KIND_HEADER;
 
 /// The binding of both queues' triggers.
 const MESSAGE: &str = "message";
@@ -43,6 +44,12 @@ where
     if !json {
         let text = "send the request as application/json";
         return HttpResponse::problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", text);
+    }
+    // What the gateway routed by has to be what this app serves; the endpoint looks at the body again.
+    let serves = endpoint.serves().kind().as_str();
+    if request.header(KIND_HEADER) != Some(serves) {
+        let text = format!("the gateway must say that it is a {serves}, in {KIND_HEADER}");
+        return HttpResponse::problem(StatusCode::BAD_REQUEST, "OPERATION_KIND_MISMATCH", &text);
     }
     let caller = Caller { principal, trace: conversation(request) };
     let answer = endpoint.answer(&request.body, request.header("accept"), caller).await;

@@ -4,7 +4,6 @@
 //! which counts because the call itself carries the gateway's own identity.
 
 mod assets;
-mod kind;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +19,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::json;
 use skein_core::Principal;
+use skein_kind::{KIND_HEADER, Kind, MAX_BODY_UNITS, classify};
 
-pub use self::kind::{Kind, classify};
 use crate::identity::{Caller, GATEWAY_AUDIENCE, Issuer, USER_LIFETIME, bearer};
 use crate::outbound::{Outbound, is_hop_by_hop};
 use crate::resources::{Backend, Gateway};
 
-/// The largest request.
-pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+/// The largest request: the policy looks at the length that the client states, and no body has more units than bytes.
+pub const MAX_REQUEST_BYTES: usize = MAX_BODY_UNITS;
 
 /// How long a backend may take to answer.
 const BACKEND_TIMEOUT: Duration = Duration::from_secs(240);
@@ -140,9 +139,9 @@ impl Config {
         let body = axum::body::to_bytes(body, MAX_REQUEST_BYTES)
             .await
             .map_err(|_| (StatusCode::PAYLOAD_TOO_LARGE, format!("a request has at most {MAX_REQUEST_BYTES} bytes")))?;
-        let backend = match classify(&body) {
-            Some(Kind::Mutation) => &api.command,
-            Some(Kind::Query) => &api.query,
+        let (kind, backend) = match classify(&body) {
+            Some(kind @ Kind::Mutation) => (kind, &api.command),
+            Some(kind @ Kind::Query) => (kind, &api.query),
             Some(Kind::Subscription) => {
                 return Err((StatusCode::BAD_REQUEST, "subscriptions are not served here".to_owned()));
             }
@@ -151,7 +150,7 @@ impl Config {
                 return Err((StatusCode::BAD_REQUEST, why.to_owned()));
             }
         };
-        self.call(backend, &caller, traceparent, &head.headers, body.into()).await
+        self.call(backend, kind, &caller, traceparent, &head.headers, body.into()).await
     }
 
     fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
@@ -167,6 +166,7 @@ impl Config {
     async fn call(
         &self,
         backend: &Backend,
+        kind: Kind,
         caller: &Caller,
         traceparent: &str,
         headers: &HeaderMap,
@@ -189,6 +189,7 @@ impl Config {
         };
         let principal = json!({"subject": caller.subject, "roles": caller.roles}).to_string();
         set(PRINCIPAL, &URL_SAFE_NO_PAD.encode(principal))?;
+        set(HeaderName::from_static(KIND_HEADER), kind.as_str())?;
         set(HeaderName::from_static("traceparent"), traceparent)?;
         if !backend.audience.is_empty() {
             let identity = &self.gateway.identity;

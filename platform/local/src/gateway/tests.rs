@@ -91,6 +91,8 @@ async fn the_kind_of_the_operation_routes() {
     for (document, backend) in [("{ a }", "query"), ("mutation { a }", "command"), ("query Q { mutation }", "query")] {
         let (status, _, answer) = fixture.ask(document, &[]).await;
         assert_eq!((status, answer["backend"].as_str()), (200, Some(backend)), "{document}");
+        let kind = if backend == "command" { "mutation" } else { "query" };
+        assert_eq!(answer["headers"]["x-skein-kind"], kind, "{document}");
         assert_eq!(answer["body"], json!({"query": document}).to_string(), "the bytes stay as they were");
     }
     for document in ["subscription { a }", "{ a", "", "type Q { a: Int }"] {
@@ -107,6 +109,7 @@ async fn the_backend_sees_the_gateways_identity_and_the_principal_of_the_token()
             "{ a }",
             &[
                 ("x-skein-principal", &forged),
+                ("X-Skein-Kind", "mutation"),
                 ("X-MS-CLIENT-PRINCIPAL-ID", "gateway-oid"),
                 ("x-ms-client-principal", "e30="),
                 ("x-arr-ssl", "1"),
@@ -122,6 +125,7 @@ async fn the_backend_sees_the_gateways_identity_and_the_principal_of_the_token()
     let principal = URL_SAFE_NO_PAD.decode(got["x-skein-principal"].as_str().unwrap()).unwrap();
     let principal: Value = serde_json::from_slice(&principal).unwrap();
     assert_eq!(principal, json!({"subject": "17850", "roles": ["customer"]}));
+    assert_eq!(got["x-skein-kind"], "query");
     let token = got["authorization"].as_str().unwrap().strip_prefix("Bearer ").unwrap();
     assert_eq!(fixture.issuer.verify(token, "api://skein-local").unwrap().oid, "gateway-oid");
     for name in ["x-ms-client-principal-id", "x-ms-client-principal", "x-arr-ssl", "x-forwarded-for", "x-functions-key"]

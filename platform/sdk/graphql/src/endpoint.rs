@@ -7,6 +7,7 @@ use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType, Selection};
 use async_graphql::{ErrorExtensionValues, ObjectType, Positioned, Request, Response, ServerError};
 use skein_core::{Principal, Trace};
+use skein_kind::{Kind, classify};
 
 use crate::error::finished;
 use crate::guard::Api;
@@ -67,6 +68,16 @@ pub enum Serves {
     Queries,
 }
 
+impl Serves {
+    /// The kind itself.
+    pub fn kind(self) -> Kind {
+        match self {
+            Serves::Mutations => Kind::Mutation,
+            Serves::Queries => Kind::Query,
+        }
+    }
+}
+
 /// An endpoint of a schema.
 pub struct Endpoint<Q: ObjectType + 'static, M: ObjectType + 'static> {
     api: Api<Q, M>,
@@ -99,6 +110,8 @@ enum Refused {
     Operation,
     #[error("this endpoint serves {0} only")]
     Kind(&'static str),
+    #[error("it is not certain which kind of operation the body asks for")]
+    Uncertain,
     #[error("the document's brackets are nested deeper than {MAX_NESTING} times")]
     Nesting,
     #[error("the operation has more than {MAX_SELECTIONS} fields, its fragments written out")]
@@ -113,7 +126,7 @@ impl Refused {
             Refused::Json(_) => "BAD_REQUEST",
             Refused::Parse(_) => "GRAPHQL_PARSE_FAILED",
             Refused::Operation => "OPERATION_RESOLUTION_FAILURE",
-            Refused::Kind(_) => "OPERATION_KIND_MISMATCH",
+            Refused::Kind(_) | Refused::Uncertain => "OPERATION_KIND_MISMATCH",
             Refused::Nesting => "QUERY_TOO_DEEP",
             Refused::Selections => "QUERY_TOO_COMPLEX",
             Refused::Cycle(_) => "GRAPHQL_VALIDATION_FAILED",
@@ -126,6 +139,11 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
     /// long the mutations of a request may wait for their outcomes, together.
     pub fn new(api: Api<Q, M>, serves: Serves, introspection: bool, await_limit: Duration) -> Self {
         Endpoint { api, serves, introspection, await_limit }
+    }
+
+    /// The kind of operation that it serves.
+    pub fn serves(&self) -> Serves {
+        self.serves
     }
 
     /// Answers a request's body for whoever asks; `accept` is the header of that name.
@@ -175,6 +193,10 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
             (Serves::Mutations, OperationType::Mutation) | (Serves::Queries, OperationType::Query) => {}
             (Serves::Mutations, _) => return Err(Refused::Kind("mutations")),
             (Serves::Queries, _) => return Err(Refused::Kind("queries")),
+        }
+        // The gateway's verdict, made again: a document that it may have read otherwise is not executed.
+        if classify(body) != Some(self.serves.kind()) {
+            return Err(Refused::Uncertain);
         }
         let limits = if introspection { Limits::INTROSPECTION } else { Limits::default() };
         let deadline = Deadline(Instant::now().checked_add(self.await_limit));

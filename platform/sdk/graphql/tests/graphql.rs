@@ -689,3 +689,26 @@ async fn the_schema_may_be_read_where_that_is_allowed() {
     let mixed = INTROSPECTION.replacen("{ __schema", "{ nested { value } __schema", 1);
     assert!(error(&desk.ask("ann", &mixed).await).starts_with("QUERY_TOO_DEEP"), "only the schema alone may go deep");
 }
+
+#[tokio::test]
+async fn what_the_gateway_is_not_certain_of_is_not_executed() {
+    let desk = desk(Handling::Never);
+    let ask = async |body: String| {
+        let answer = desk.queries.answer(body.as_bytes(), None, caller("ann")).await;
+        let response: Value = serde_json::from_str(&answer.body).unwrap();
+        (answer.status, response["errors"][0]["extensions"]["code"].as_str().map(str::to_owned))
+    };
+    let nested = |depth: usize| {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        format!(r#"{{"query":"{{ __typename }}","variables":{{"a":{open}{close}}}}}"#)
+    };
+    let long = |units: usize| {
+        let body = r#"{"query":"{ __typename }"}"#;
+        format!("{body}{}", " ".repeat(units - body.len()))
+    };
+    let mismatch = (400, Some("OPERATION_KIND_MISMATCH".to_owned()));
+    assert_eq!(ask(nested(62)).await.0, 200);
+    assert_eq!(ask(nested(63)).await, mismatch, "both parsers read it, the gateway's does not go as deep");
+    assert_eq!(ask(long(skein_kind::MAX_BODY_UNITS)).await.0, 200);
+    assert_eq!(ask(long(skein_kind::MAX_BODY_UNITS + 1)).await, mismatch);
+}

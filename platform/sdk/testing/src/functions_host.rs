@@ -131,13 +131,15 @@ impl Service {
     /// # Panics
     /// When the app does not answer 200.
     pub async fn graphql(&self, principal: &Principal, query: &str) -> Value {
-        let app = if query.trim_start().starts_with("mutation") { self.command } else { self.query };
+        let mutates = query.trim_start().starts_with("mutation");
+        let (app, kind) = if mutates { (self.command, "mutation") } else { (self.query, "query") };
         let principal = json!({"subject": principal.subject, "roles": principal.roles}).to_string();
         let principal = URL_SAFE_NO_PAD.encode(principal);
         let headers = [
             ("content-type", "application/json"),
             ("x-ms-client-principal-id", GATEWAY),
             ("x-skein-principal", principal.as_str()),
+            ("x-skein-kind", kind),
             ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         ];
         let body = json!({"query": query}).to_string();

@@ -142,8 +142,17 @@ async fn the_apps_believe_their_gateway_only() {
         }
     }
     let gateway = [json, principal, ("x-ms-client-principal-id", "the-gateway")];
-    assert_eq!(service.query.send("POST", "/api/graphql", &gateway, body).await.unwrap().status, 200);
-    assert_eq!(service.command.send("POST", "/api/graphql", &gateway, body).await.unwrap().status, 400, "a query");
+    let routed = |kind| [json, principal, ("x-ms-client-principal-id", "the-gateway"), ("x-skein-kind", kind)];
+    for (app, kind, status, why) in [
+        (service.query, "query", 200, "a query"),
+        (service.query, "mutation", 400, "a query that was routed as a mutation"),
+        (service.query, "", 400, "nobody said what it is"),
+        (service.command, "query", 400, "a query"),
+        (service.command, "mutation", 400, "a query that was routed as a mutation"),
+    ] {
+        assert_eq!(app.send("POST", "/api/graphql", &routed(kind), body).await.unwrap().status, status, "{why}");
+    }
+    assert_eq!(service.query.send("POST", "/api/graphql", &gateway, body).await.unwrap().status, 400, "no header");
     let text = [("content-type", "text/plain"), principal, ("x-ms-client-principal-id", "the-gateway")];
     assert_eq!(service.query.send("POST", "/api/graphql", &text, body).await.unwrap().status, 415);
     // Outcomes are the query app's alone, whatever the gateway says.

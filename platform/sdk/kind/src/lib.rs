@@ -1,10 +1,20 @@
-//! Tells queries, mutations and subscriptions apart, so that the gateway can route them.
+//! Tells queries, mutations and subscriptions apart: what the gateway routes by.
 //!
-//! The same verdicts as the policy expression that ships to API Management: a lexer over the document, fail closed. It
-//! routes and does not authorise: the backend derives the kind again with its own parser.
+//! [`classify`] is the twin of the policy expression that ships to API Management (`gateway/policies/src/graphql_kind.cs`):
+//! the same lexer, the same verdicts, fail closed. The gateway on a developer's machine routes by it, and a function app
+//! derives the kind with it again, beside its own parser: only what all of them agree on is executed. It routes and does
+//! not authorise.
 //!
-//! The envelope is read as leniently as the policy's JSON parser does (comments, single quotes, unquoted names, the last
-//! of duplicate members); the backends are strict.
+//! The envelope is read as leniently as JSON parsers in the field are: comments, single quotes, unquoted names, the last
+//! of members with one name. What executes the request is strict.
+
+use std::fmt;
+
+/// The largest body that has a kind, in UTF-16 units.
+pub const MAX_BODY_UNITS: usize = 262_144;
+
+/// The header in which the gateway tells the app the kind that it routed by.
+pub const KIND_HEADER: &str = "x-skein-kind";
 
 /// What an operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,16 +27,36 @@ pub enum Kind {
     Subscription,
 }
 
+impl Kind {
+    /// The keyword.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Query => "query",
+            Kind::Mutation => "mutation",
+            Kind::Subscription => "subscription",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// The kind of the operation that the body asks for; `None` where it is not certain.
 pub fn classify(body: &[u8]) -> Option<Kind> {
     let text = std::str::from_utf8(body).ok()?;
-    let envelope = Envelope::read(text)?;
-    let wanted = match envelope.operation_name {
+    if text.len() > MAX_BODY_UNITS && text.encode_utf16().count() > MAX_BODY_UNITS {
+        return None;
+    }
+    let Envelope { query, operation_name } = Envelope::read(text)?;
+    let Member::Text(query) = query else { return None };
+    let wanted = match operation_name {
         Member::Absent => None,
         Member::Text(name) if !name.is_empty() => Some(name),
         Member::Text(_) | Member::Other => return None,
     };
-    let Member::Text(query) = envelope.query else { return None };
     let operations = operations(&query)?;
     match wanted {
         None => match operations[..] {
@@ -199,55 +229,110 @@ struct Envelope {
     operation_name: Member,
 }
 
-/// How deep an envelope may nest: what the policy's JSON parser allows.
-const MAX_DEPTH: usize = 64;
+/// How deep the members' values may nest.
+const MAX_DEPTH: usize = 63;
+
+/// What the envelope's reader waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Want {
+    Start,
+    MemberOrEnd,
+    Member,
+    Colon,
+    Value,
+    CommaOrEnd,
+    Nothing,
+}
+
+/// A piece of JSON.
+enum Token<'t> {
+    Mark(char),
+    Text(String),
+    Word(&'t str),
+}
 
 impl Envelope {
-    /// Reads a JSON object and nothing after it.
+    /// Reads a JSON object and nothing after it. Nested values are skipped by their brackets: what executes the request
+    /// reads them.
     fn read(text: &str) -> Option<Envelope> {
         let mut json = Json { rest: text };
         let mut envelope = Envelope::default();
-        json.space()?;
-        json.eat('{')?;
-        json.members(1, &mut |name, json, depth| {
-            let member = json.member(depth)?;
-            match name {
-                "query" => envelope.query = member,
-                "operationName" => envelope.operation_name = member,
-                _ => {}
+        let mut want = Want::Start;
+        let mut name = String::new();
+        let mut closers = Vec::new();
+        while json.space()? {
+            let token = json.token()?;
+            if !closers.is_empty() {
+                match token {
+                    Token::Text(_) | Token::Word(_) | Token::Mark(',' | ':') => {}
+                    Token::Mark('{' | '[') if closers.len() == MAX_DEPTH => return None,
+                    Token::Mark('{') => closers.push('}'),
+                    Token::Mark('[') => closers.push(']'),
+                    Token::Mark(mark) => {
+                        if closers.pop() != Some(mark) {
+                            return None;
+                        }
+                    }
+                }
+                continue;
             }
-            Some(())
-        })?;
-        json.space()?;
-        json.rest.is_empty().then_some(envelope)
+            want = match (want, token) {
+                (Want::Start, Token::Mark('{')) => Want::MemberOrEnd,
+                (Want::MemberOrEnd | Want::Member, Token::Text(text)) => {
+                    name = text;
+                    Want::Colon
+                }
+                (Want::MemberOrEnd | Want::Member, Token::Word(word)) => {
+                    name = word.to_owned();
+                    Want::Colon
+                }
+                (Want::MemberOrEnd | Want::CommaOrEnd, Token::Mark('}')) => Want::Nothing,
+                (Want::Colon, Token::Mark(':')) => Want::Value,
+                (Want::CommaOrEnd, Token::Mark(',')) => Want::Member,
+                (Want::Value, token) => {
+                    let member = match token {
+                        Token::Text(text) => Member::Text(text),
+                        Token::Word("null") => Member::Absent,
+                        Token::Word(word) if word == "true" || word == "false" || is_number(word) => Member::Other,
+                        Token::Mark(open @ ('{' | '[')) => {
+                            closers.push(if open == '{' { '}' } else { ']' });
+                            Member::Other
+                        }
+                        Token::Word(_) | Token::Mark(_) => return None,
+                    };
+                    match name.as_str() {
+                        "query" => envelope.query = member,
+                        "operationName" => envelope.operation_name = member,
+                        _ => {}
+                    }
+                    Want::CommaOrEnd
+                }
+                _ => return None,
+            };
+        }
+        (want == Want::Nothing).then_some(envelope)
     }
 }
 
-/// A lenient JSON reader.
+/// Whether a word begins as numbers do; what executes the request reads the rest.
+fn is_number(word: &str) -> bool {
+    word.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+}
+
+/// A lenient JSON lexer.
 struct Json<'t> {
     rest: &'t str,
 }
 
-type OnMember<'c, 't> = &'c mut dyn FnMut(&str, &mut Json<'t>, usize) -> Option<()>;
-
 impl<'t> Json<'t> {
-    fn peek(&self) -> Option<char> {
-        self.rest.chars().next()
-    }
-
     fn next(&mut self) -> Option<char> {
-        let c = self.peek()?;
+        let c = self.rest.chars().next()?;
         self.rest = &self.rest[c.len_utf8()..];
         Some(c)
     }
 
-    fn eat(&mut self, expected: char) -> Option<()> {
-        self.rest = self.rest.strip_prefix(expected)?;
-        Some(())
-    }
-
-    /// White space and comments; `None` where a comment does not end.
-    fn space(&mut self) -> Option<()> {
+    /// Passes over white space and comments and tells whether anything is left; `None` where a comment does not end.
+    fn space(&mut self) -> Option<bool> {
         loop {
             self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r']);
             if let Some(comment) = self.rest.strip_prefix("/*") {
@@ -255,82 +340,26 @@ impl<'t> Json<'t> {
             } else if let Some(comment) = self.rest.strip_prefix("//") {
                 self.rest = comment.find(['\n', '\r']).map_or("", |end| &comment[end..]);
             } else {
-                return Some(());
+                return Some(!self.rest.is_empty());
             }
         }
     }
 
-    /// The members of an object whose brace is behind us.
-    fn members(&mut self, depth: usize, each: OnMember<'_, 't>) -> Option<()> {
-        self.space()?;
-        if self.eat('}').is_some() {
-            return Some(());
-        }
-        loop {
-            self.space()?;
-            let name = match self.peek()? {
-                '"' | '\'' => self.string()?,
-                _ => self.word()?.to_owned(),
-            };
-            self.space()?;
-            self.eat(':')?;
-            each(&name, self, depth)?;
-            self.space()?;
-            match self.next()? {
-                ',' => {}
-                '}' => return Some(()),
-                _ => return None,
-            }
-        }
-    }
-
-    fn member(&mut self, depth: usize) -> Option<Member> {
-        self.space()?;
-        match self.peek()? {
-            '"' | '\'' => self.string().map(Member::Text),
-            '{' | '[' => self.nested(depth).map(|()| Member::Other),
-            _ => {
-                let start = self.rest;
-                self.rest = self.rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "+-.".contains(c));
-                match &start[..start.len() - self.rest.len()] {
-                    "null" => Some(Member::Absent),
-                    "true" | "false" => Some(Member::Other),
-                    number => number.parse::<f64>().ok().map(|_| Member::Other),
-                }
-            }
-        }
-    }
-
-    fn nested(&mut self, depth: usize) -> Option<()> {
-        if depth >= MAX_DEPTH {
-            return None;
-        }
-        if self.next()? == '{' {
-            return self.members(depth + 1, &mut |_, json, depth| json.member(depth).map(drop));
-        }
-        self.space()?;
-        if self.eat(']').is_some() {
-            return Some(());
-        }
-        loop {
-            self.member(depth + 1)?;
-            self.space()?;
-            match self.next()? {
-                ',' => {}
-                ']' => return Some(()),
-                _ => return None,
-            }
-        }
-    }
-
-    fn word(&mut self) -> Option<&'t str> {
+    fn token(&mut self) -> Option<Token<'t>> {
         let start = self.rest;
-        self.rest = self.rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$');
-        Some(&start[..start.len() - self.rest.len()]).filter(|word| !word.is_empty())
+        let is_word = |c: char| c.is_ascii_alphanumeric() || "_$+-.".contains(c);
+        match self.next()? {
+            quote @ ('"' | '\'') => self.string(quote).map(Token::Text),
+            '/' => None,
+            first if is_word(first) => {
+                self.rest = start.trim_start_matches(is_word);
+                Some(Token::Word(&start[..start.len() - self.rest.len()]))
+            }
+            mark => Some(Token::Mark(mark)),
+        }
     }
 
-    fn string(&mut self) -> Option<String> {
-        let quote = self.next()?;
+    fn string(&mut self, quote: char) -> Option<String> {
         let mut text = String::new();
         loop {
             match self.next()? {
@@ -380,12 +409,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn name(kind: Option<Kind>) -> &'static str {
-        match kind {
-            Some(Kind::Query) => "query",
-            Some(Kind::Mutation) => "mutation",
-            Some(Kind::Subscription) => "subscription",
-            None => "invalid",
-        }
+        kind.map_or("invalid", Kind::as_str)
     }
 
     #[track_caller]
@@ -470,7 +494,7 @@ mod tests {
     /// The verdicts that the policy expression was tested with; the file is beside the repository, not in it.
     #[test]
     fn agrees_with_the_policy_that_ships() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
         let shared = std::env::var("SKEIN_SHARED").map_or_else(|_| root.join("../shared"), |path| root.join(path));
         let path = shared.join("specs/graphql-kind-cases.json");
         let Ok(text) = std::fs::read(&path) else {
