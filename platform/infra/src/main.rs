@@ -1,5 +1,7 @@
 //! `skein-infra`: the one binary that links every descriptor, and writes what is made of them.
 
+#[cfg(test)]
+mod evaluated;
 mod flags;
 mod packages;
 mod platform;

@@ -1,0 +1,272 @@
+//! The rendered templates, evaluated by code that shares nothing with the renderer, against the list of resources that
+//! the local Azure runs: both come from the same descriptors, and must mean the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use serde_json::{Map, Value, json};
+use skein_arm::{DeploymentInfo, Error, Group, Plan, Resources, Scope};
+use skein_model::Graph;
+use skein_render::{Endpoints, layers, render, resources};
+
+const SUBSCRIPTION: &str = "11111111-2222-3333-4444-555555555555";
+const SUFFIX_CHARS: usize = 5;
+
+/// A control plane in memory.
+#[derive(Default)]
+struct World {
+    resources: Mutex<BTreeMap<String, Value>>,
+    order: Mutex<Vec<String>>,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl World {
+    /// Puts a resource, with what its provider would add.
+    fn put(&self, mut body: Value) {
+        let id = body["id"].as_str().expect("a resource has an id").to_lowercase();
+        let name = body["name"].as_str().expect("a resource has a name").to_owned();
+        let kind = body["type"].as_str().expect("a resource has a type").to_owned();
+        if body["identity"]["type"] == "SystemAssigned" {
+            body["identity"]["principalId"] = format!("principal of {name}").into();
+        }
+        if body["properties"].is_null() {
+            body["properties"] = json!({});
+        }
+        let properties = &mut body["properties"];
+        match kind.as_str() {
+            "Microsoft.ManagedIdentity/userAssignedIdentities" => {
+                properties["principalId"] = format!("principal of {name}").into();
+                properties["clientId"] = format!("client of {name}").into();
+            }
+            "Microsoft.Storage/storageAccounts" => {
+                for plane in ["blob", "table", "web"] {
+                    properties["primaryEndpoints"][plane] = format!("http://planes/{plane}/{name}/").into();
+                }
+            }
+            "Microsoft.ServiceBus/namespaces" => {
+                properties["serviceBusEndpoint"] = format!("http://planes/servicebus/{name}/").into();
+            }
+            "Microsoft.EventGrid/topics" => {
+                properties["endpoint"] = format!("http://planes/eventgrid/{name}/api/events").into();
+            }
+            "Microsoft.KeyVault/vaults" => properties["vaultUri"] = format!("http://planes/vaults/{name}/").into(),
+            "Microsoft.Insights/components" => properties["ConnectionString"] = "where telemetry goes".into(),
+            "Microsoft.ApiManagement/service" => properties["gatewayUrl"] = format!("https://{name}.example").into(),
+            "Microsoft.Cdn/profiles/afdEndpoints" => properties["hostName"] = format!("{name}.example").into(),
+            _ => {}
+        }
+        self.order.lock().unwrap().push(id.clone());
+        self.resources.lock().unwrap().insert(id, body);
+    }
+
+    fn deploy(&self, plan: &Plan) -> Result<Map<String, Value>, Error> {
+        self.warnings.lock().unwrap().extend(plan.warnings.iter().map(|warning| format!("{warning:?}")));
+        for index in plan.order() {
+            let mut body = plan.body(index, self)?;
+            if plan.resources[index].nested.is_some() {
+                let nested = plan.nested(index, &body, self)?;
+                let outputs = self.deploy(&nested)?;
+                body["properties"] = json!({"outputs": outputs});
+            }
+            self.put(body);
+        }
+        let outputs = plan.outputs(self)?.into_iter();
+        Ok(outputs.map(|output| (output.name, json!({"type": output.kind, "value": output.value}))).collect())
+    }
+
+    /// Every resource of a type: its name, without what makes it unique, and the whole of it.
+    fn of(&self, kind: &str) -> Vec<(String, Value)> {
+        let resources = self.resources.lock().unwrap();
+        let of_kind = resources.values().filter(|body| body["type"] == kind);
+        of_kind.map(|body| (body["name"].as_str().unwrap().to_owned(), body.clone())).collect()
+    }
+}
+
+impl Resources for World {
+    fn reference(&self, id: &str, _: Option<&str>, full: bool) -> Result<Value, Error> {
+        let resources = self.resources.lock().unwrap();
+        let found = resources.get(&id.to_lowercase());
+        let found = found.ok_or_else(|| Error::new("ResourceNotFound", format!("there is no {id}")))?;
+        Ok(if full { found.clone() } else { found["properties"].clone() })
+    }
+
+    fn list(&self, function: &str, id: &str, _: &str, _: Option<&Value>) -> Result<Value, Error> {
+        Err(Error::new("Key", format!("{function} of {id} asks for a key")))
+    }
+
+    fn group(&self, subscription: &str, name: &str) -> Option<Group> {
+        let id = format!("/subscriptions/{subscription}/resourceGroups/{name}").to_lowercase();
+        self.resources.lock().unwrap().get(&id)?;
+        Some(Group { name: name.to_owned(), location: "westeurope".into(), tags: Map::new() })
+    }
+
+    fn secret(&self, vault: &str, name: &str, _: Option<&str>) -> Result<String, Error> {
+        Err(Error::new("Secret", format!("{name} of {vault} is asked for")))
+    }
+}
+
+/// Deploys every layer after those whose outputs it needs, as whoever deploys would.
+fn deployed(graph: &Graph) -> World {
+    let world = World::default();
+    let files: BTreeMap<_, _> = render(graph).unwrap().into_iter().collect();
+    let mut outputs: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    let mut waiting = layers(graph).unwrap();
+    while !waiting.is_empty() {
+        let ready = waiting.iter().position(|layer| layer.after().iter().all(|layer| outputs.contains_key(*layer)));
+        let layer = waiting.remove(ready.expect("some layer waits for none of the others"));
+        let template: Value = serde_json::from_str(&files[&format!("arm/{}.json", layer.name)]).unwrap();
+        let mut given = Map::new();
+        for (name, parameter) in template["parameters"].as_object().unwrap() {
+            if let Some((layer, output)) = parameter["metadata"]["from"].as_str().and_then(|from| from.split_once('.'))
+            {
+                given.insert(name.clone(), json!({"value": outputs[layer][output]["value"]}));
+            } else if parameter["defaultValue"].is_null() {
+                let value = match name.as_str() {
+                    "environment" => "dev".to_owned(),
+                    "location" => "westeurope".to_owned(),
+                    "appAudience" => "api://skein-local".to_owned(),
+                    other => format!("said for {other}"),
+                };
+                given.insert(name.clone(), json!({"value": value}));
+            }
+        }
+        given.insert("siteUrl".to_owned(), json!({"value": "http://planes/sites/{0}"}));
+        given.insert("introspection".to_owned(), json!({"value": "true"}));
+        given.retain(|name, _| template["parameters"].get(name).is_some());
+        let scope = Scope {
+            tenant: "99999999-2222-3333-4444-555555555555".into(),
+            subscription: SUBSCRIPTION.into(),
+            subscription_name: "Test".into(),
+            group: None,
+            deployment: DeploymentInfo { name: layer.name.clone(), location: Some("westeurope".into()) },
+            deployer: "me".into(),
+            environment: Scope::public_cloud(),
+        };
+        let plan = Plan::of(&template, &given.into(), scope, &world).unwrap_or_else(|error| panic!("{error}"));
+        let told = world.deploy(&plan).unwrap_or_else(|error| panic!("{}: {error}", layer.name));
+        outputs.insert(layer.name, told);
+    }
+    world
+}
+
+#[test]
+fn what_is_deployed_is_what_runs_locally() {
+    let graph = crate::graph().unwrap();
+    let world = deployed(&graph);
+    assert_eq!(*world.warnings.lock().unwrap(), Vec::<String>::new());
+    let list = serde_json::to_value(resources(&graph, &Endpoints::loopback("http://planes"))).unwrap();
+    let list: Vec<&Value> = list.as_array().unwrap().iter().collect();
+    let suffix = {
+        let (topic, _) = &world.of("Microsoft.EventGrid/topics")[0];
+        topic[topic.len() - SUFFIX_CHARS..].to_owned()
+    };
+    // Names as the list has them: without what makes them unique.
+    let plain = |text: &str| text.replace(&format!("-{suffix}"), "").replace(&suffix, "");
+
+    for kind in [
+        "Microsoft.Storage/storageAccounts/tableServices/tables",
+        "Microsoft.ServiceBus/namespaces/queues",
+        "Microsoft.EventGrid/topics/eventSubscriptions",
+        "Microsoft.ManagedIdentity/userAssignedIdentities",
+        "Microsoft.Web/sites",
+        "Microsoft.Web/sites/config",
+        "Microsoft.ApiManagement/service/backends",
+        "Microsoft.ApiManagement/service/apis",
+    ] {
+        let listed: BTreeSet<_> = list
+            .iter()
+            .filter(|resource| resource["type"] == kind)
+            .map(|resource| resource["name"].as_str().unwrap().to_owned())
+            .collect();
+        let deployed: BTreeSet<_> = world.of(kind).iter().map(|(name, _)| plain(name)).collect();
+        let deployed = deployed.into_iter().filter(|name| !name.ends_with("/appsettings")).collect();
+        assert_eq!(listed, deployed, "{kind}");
+    }
+
+    let listed = |kind: &str, name: &str| {
+        let found = list.iter().find(|resource| resource["type"] == kind && resource["name"] == name);
+        found.unwrap_or_else(|| panic!("no {kind} {name} in the list"))["properties"].clone()
+    };
+    for (name, queue) in world.of("Microsoft.ServiceBus/namespaces/queues") {
+        assert_eq!(queue["properties"], listed("Microsoft.ServiceBus/namespaces/queues", &plain(&name)), "{name}");
+    }
+    for (name, subscription) in world.of("Microsoft.EventGrid/topics/eventSubscriptions") {
+        let expected = listed("Microsoft.EventGrid/topics/eventSubscriptions", &plain(&name));
+        let found = &subscription["properties"];
+        for part in ["filter", "retryPolicy", "eventDeliverySchema"] {
+            assert_eq!(found[part], expected[part], "{name} {part}");
+        }
+        for path in [
+            "/deliveryWithResourceIdentity/destination/properties/resourceId",
+            "/deadLetterWithResourceIdentity/deadLetterDestination/properties/resourceId",
+        ] {
+            let id = found.pointer(path).and_then(Value::as_str).unwrap().to_lowercase();
+            assert!(world.resources.lock().unwrap().contains_key(&id), "{id} of {name} is not there");
+            let wanted = expected.pointer(path).and_then(Value::as_str).unwrap();
+            let tail = |id: &str| id.to_lowercase().split("/providers/").nth(1).map(str::to_owned);
+            assert_eq!(tail(&plain(&id)), tail(wanted), "{name}");
+        }
+    }
+
+    // The settings: the same ones, with the same values but for names, principals and where the host keeps its state.
+    for (name, settings) in world.of("Microsoft.Web/sites/config") {
+        let Some(site) = name.strip_suffix("/appsettings") else { continue };
+        let expected = listed("Microsoft.Web/sites", &plain(site));
+        let expected: BTreeMap<&str, &str> = expected["siteConfig"]["appSettings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|setting| (setting["name"].as_str().unwrap(), setting["value"].as_str().unwrap()))
+            .collect();
+        let found: BTreeMap<&str, String> = settings["properties"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| (name.as_str(), plain(value.as_str().unwrap())))
+            .collect();
+        let mut names: BTreeSet<&str> = found.keys().copied().collect();
+        for name in ["APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "APPLICATIONINSIGHTS_CONNECTION_STRING"] {
+            assert!(names.remove(name), "{site} sends no telemetry");
+        }
+        assert!(names.insert("FUNCTIONS_WORKER_RUNTIME"));
+        assert_eq!(names, expected.keys().copied().collect(), "{site}");
+        for (name, expected) in expected {
+            let Some(found) = found.get(name) else { continue };
+            let found = found.replace("/table/", "/tables/").trim_end_matches('/').to_owned();
+            let varies = name.contains("PRINCIPAL_ID") || name.ends_with("lientId") || name == "AZURE_CLIENT_ID";
+            if !varies && name != "AzureWebJobsStorage__accountName" {
+                assert_eq!(found, expected, "{name} of {site}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_role_is_there_before_what_needs_it() {
+    let world = deployed(&crate::graph().unwrap());
+    let resources = world.resources.lock().unwrap();
+    let order = world.order.lock().unwrap();
+    let place = |id: &str| order.iter().position(|known| *known == id.to_lowercase()).expect("it was deployed");
+    let mut pairs = BTreeSet::new();
+    for (id, role) in resources.iter().filter(|(_, body)| body["type"] == "Microsoft.Authorization/roleAssignments") {
+        let (scope, name) = id.split_once("/providers/microsoft.authorization/roleassignments/").unwrap();
+        assert!(resources.contains_key(scope), "a role on {scope}, which is not there");
+        let principal = role["properties"]["principalId"].as_str().unwrap();
+        assert!(principal.starts_with("principal of "), "{principal}");
+        assert!(pairs.insert((scope, principal, role["properties"]["roleDefinitionId"].to_string())), "twice: {id}");
+        assert!(name.len() == 36 && role["properties"]["principalType"] == "ServicePrincipal", "{id}");
+    }
+    for (id, body) in resources.iter().filter(|(id, _)| id.contains("/eventsubscriptions/")) {
+        let queue = &body["properties"]["deliveryWithResourceIdentity"]["destination"]["properties"]["resourceId"];
+        let queue = queue.as_str().unwrap().to_lowercase();
+        let roles: Vec<_> = order
+            .iter()
+            .filter(|role| role.starts_with(&format!("{queue}/providers/microsoft.authorization/roleassignments/")))
+            .filter(|role| {
+                resources[*role]["properties"]["principalId"].as_str().unwrap().starts_with("principal of evgt-")
+            })
+            .collect();
+        assert_eq!(roles.len(), 1, "the topic may send to {queue}");
+        assert!(place(roles[0]) < place(id), "{id} comes before its role");
+    }
+}
