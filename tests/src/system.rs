@@ -1,5 +1,6 @@
 //! The system as a developer runs it: `cargo xtask up`, `token`, `load`, and GraphQL over HTTP.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ pub fn xtask() -> Command {
 /// A running system. Dropped, it is killed.
 pub struct System {
     child: Child,
+    /// Of the last start, where nobody has waited for its end.
+    starting: Mutex<Option<Lines>>,
     state: PathBuf,
     url: String,
     tokio: tokio::runtime::Runtime,
@@ -83,7 +86,7 @@ impl System {
         match ready {
             Ok((url, tokio)) => {
                 let http = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
-                Ok(System { child, state: state.to_owned(), url, tokio, http, _turn: turn })
+                Ok(System { child, starting: Mutex::new(None), state: state.to_owned(), url, tokio, http, _turn: turn })
             }
             Err(error) => {
                 let _ = child.kill();
@@ -156,11 +159,64 @@ impl System {
         ids.find(|id| fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| exe == handler))
     }
 
-    /// Kills a function app's process without warning, and returns its id.
+    /// Kills a function app's process without warning, as soon as there is one, and returns its id.
     pub fn kill(&self, site: &str) -> Result<u32> {
+        until(RESTART, || self.process(site).filter(|id| signal("KILL", *id).is_ok()))
+            .with_context(|| format!("{site} does not run"))
+    }
+
+    /// Kills the local runtime itself without warning, and starts it again as it was. It may not be ready yet:
+    /// [`System::ready`] waits for that.
+    pub fn crash(&mut self) -> Result<()> {
+        // `cargo xtask up` has become the runtime, so this is its own command line.
+        let mut words = command_line(self.child.id())?;
+        let port = words.iter().position(|word| word == "--port").context("the runtime was given no port")? + 1;
+        let chosen = self.url.rsplit(':').next().context("the gateway's URL has no port")?;
+        *words.get_mut(port).context("--port has no value")? = chosen.to_owned();
+        let mut again = Command::new(&words[0]);
+        again.args(&words[1..]).current_dir(root()).stdin(Stdio::null()).stdout(Stdio::piped());
+        self.child.kill().context("the runtime cannot be killed")?;
+        self.child.wait()?;
+        self.child = again.spawn().with_context(|| format!("{words:?} cannot be started"))?;
+        let lines = Lines::of(self.child.stdout.take(), |line| println!("{line}"));
+        self.starting = Mutex::new(Some(lines));
+        Ok(())
+    }
+
+    /// Waits until a runtime that was started again is ready.
+    pub fn ready(&mut self) -> Result<()> {
+        let starting = self.starting.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(lines) = starting.take() else { return Ok(()) };
+        let url = lines.wait("ready ", RESTART)?;
+        ensure!(url == self.url, "the gateway has moved from {} to {url}", self.url);
+        Ok(())
+    }
+
+    /// The log of a function app's host, a JSON object a line.
+    pub fn log(&self, site: &str) -> Result<String> {
+        let path = self.state.join("logs").join(format!("{site}.log"));
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// A folder or file of the system's state.
+    pub fn state(&self, name: &str) -> PathBuf {
+        self.state.join(name)
+    }
+
+    /// The environment of a function app, as its process has it: its settings, and where its identity's tokens are.
+    pub fn environment(&self, site: &str) -> Result<BTreeMap<String, String>> {
         let id = until(RESTART, || self.process(site)).with_context(|| format!("{site} does not run"))?;
-        signal("KILL", id)?;
-        Ok(id)
+        let bytes = fs::read(format!("/proc/{id}/environ")).with_context(|| format!("cannot look into {site}"))?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(text.split('\0').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect())
+    }
+
+    /// Sends a request to a plane: status, headers and body.
+    pub fn request(&self, request: http::Request<Full<Bytes>>) -> Result<http::Response<Bytes>> {
+        self.tokio.block_on(async {
+            let (head, body) = self.http.request(request).await.context("the plane does not answer")?.into_parts();
+            Ok(http::Response::from_parts(head, body.collect().await?.to_bytes()))
+        })
     }
 
     /// Waits until a function app's process is another one than that.
@@ -197,6 +253,11 @@ impl Load {
     /// Waits until the load's progress begins with that.
     pub fn reaches(&self, progress: &str) -> Result<()> {
         self.progress.wait(progress, UP).map(drop)
+    }
+
+    /// Whether it has ended, well or badly.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
     }
 
     /// Waits for the end: the summary, and what stood on stderr since the last [`Load::reaches`].
@@ -266,8 +327,19 @@ pub fn until<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<
     }
 }
 
+/// The words that a process was started with.
+fn command_line(id: u32) -> Result<Vec<String>> {
+    let bytes = fs::read(format!("/proc/{id}/cmdline")).context("cannot read the runtime's command line")?;
+    let text = String::from_utf8(bytes).context("the runtime's command line is no text")?;
+    let words: Vec<String> = text.split_terminator('\0').map(str::to_owned).collect();
+    ensure!(!words.is_empty(), "the runtime has ended");
+    Ok(words)
+}
+
 fn signal(name: &str, id: u32) -> Result<()> {
-    let status = Command::new("kill").args(["-s", name, &id.to_string()]).status().context("cannot start kill")?;
+    let mut kill = Command::new("kill");
+    kill.args(["-s", name, &id.to_string()]).stderr(Stdio::null());
+    let status = kill.status().context("cannot start kill")?;
     ensure!(status.success(), "process {id} is gone already");
     Ok(())
 }

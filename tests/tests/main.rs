@@ -2,5 +2,6 @@
 
 mod architecture;
 mod interleavings;
+mod kills;
 mod orders;
 mod totals;

@@ -10,7 +10,7 @@ use skein_tests::system::{SITES, System, data, root, until};
 use skein_tests::totals::{self, Totals};
 
 /// What `cargo xtask load` receives of each SKU.
-const STOCK: i64 = 1000;
+pub(crate) const STOCK: i64 = 1000;
 
 #[test]
 fn orders_flow_from_mutation_to_query_and_stay() {
@@ -193,7 +193,7 @@ fn check_load(system: &System, file: &Path, expected: &Totals) {
     check_summary(&summary, expected);
 }
 
-fn check_summary(summary: &Value, expected: &Totals) {
+pub(crate) fn check_summary(summary: &Value, expected: &Totals) {
     let number = |name: &str| summary[name].as_u64().map(|number| usize::try_from(number).unwrap());
     let backordered = expected.backordered.len();
     for (name, value) in [
@@ -211,7 +211,7 @@ fn check_summary(summary: &Value, expected: &Totals) {
 }
 
 /// Asks for everything and compares it with the totals, number by number.
-fn check_totals(system: &System, expected: &Totals) {
+pub(crate) fn check_totals(system: &System, expected: &Totals) {
     let operator = system.token("operator", None).unwrap();
     let quoted = |text: &String| Value::from(text.as_str()).to_string();
 
@@ -248,7 +248,7 @@ fn check_totals(system: &System, expected: &Totals) {
 }
 
 /// Asks for many fields, a few at a time; the answers stand in their order.
-fn query_all(system: &System, service: &str, token: &str, fields: impl Iterator<Item = String>) -> Vec<Value> {
+pub(crate) fn query_all(system: &System, service: &str, token: &str, fields: impl Iterator<Item = String>) -> Vec<Value> {
     let fields: Vec<_> = fields.collect();
     let ask = |part: &[String]| {
         let named: String = part.iter().enumerate().map(|(n, field)| format!("f{n}: {field} ")).collect();
@@ -258,6 +258,6 @@ fn query_all(system: &System, service: &str, token: &str, fields: impl Iterator<
     fields.chunks(20).flat_map(ask).collect()
 }
 
-fn decimal(value: &Value) -> Decimal {
+pub(crate) fn decimal(value: &Value) -> Decimal {
     value.as_str().unwrap_or_else(|| panic!("{value} is a decimal, as a string")).parse().unwrap()
 }
