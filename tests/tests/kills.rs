@@ -38,10 +38,9 @@ impl Chance {
 
 #[test]
 fn two_hundred_killed_processes_lose_and_double_nothing() {
-    let seed = std::env::var("SKEIN_KILL_SEED").ok().map_or_else(
-        clock,
-        |seed| seed.parse().expect("SKEIN_KILL_SEED is a number"),
-    );
+    let seed = std::env::var("SKEIN_KILL_SEED")
+        .ok()
+        .map_or_else(clock, |seed| seed.parse().expect("SKEIN_KILL_SEED is a number"));
     println!("SKEIN_KILL_SEED={seed}");
     let mut chance = Chance(seed);
     let folder = tempfile::tempdir().unwrap();
@@ -152,8 +151,11 @@ fn file(n: u64, chance: &mut Chance) -> String {
     let mut csv = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n".to_owned();
     let mut line = |invoice: String, sku: u64, units: i64, price: u64, customer: &str| {
         let (whole, cents) = (price / 100, price % 100);
-        writeln!(csv, "{invoice},F{n}S{sku},thing {sku},{units},2024-03-04T08:00:00Z,{whole}.{cents:02},{customer},Spain")
-            .expect("a String takes everything");
+        writeln!(
+            csv,
+            "{invoice},F{n}S{sku},thing {sku},{units},2024-03-04T08:00:00Z,{whole}.{cents:02},{customer},Spain"
+        )
+        .expect("a String takes everything");
     };
     for order in 0..ORDERS {
         let invoice = 100_000 * (n + 1) + order;

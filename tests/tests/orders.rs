@@ -248,7 +248,12 @@ pub(crate) fn check_totals(system: &System, expected: &Totals) {
 }
 
 /// Asks for many fields, a few at a time; the answers stand in their order.
-pub(crate) fn query_all(system: &System, service: &str, token: &str, fields: impl Iterator<Item = String>) -> Vec<Value> {
+pub(crate) fn query_all(
+    system: &System,
+    service: &str,
+    token: &str,
+    fields: impl Iterator<Item = String>,
+) -> Vec<Value> {
     let fields: Vec<_> = fields.collect();
     let ask = |part: &[String]| {
         let named: String = part.iter().enumerate().map(|(n, field)| format!("f{n}: {field} ")).collect();

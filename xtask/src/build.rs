@@ -57,8 +57,12 @@ pub fn target() -> Result<PathBuf> {
 /// go to stderr; it says nothing when `quiet` unless it fails.
 pub fn binaries(release: bool, quiet: bool) -> Result<Binaries> {
     let mut cargo = cargo();
-    // The running xtask stays out: it is built already. So does the simulator: `cargo xtask sim` builds it.
-    cargo.args(["build", "--workspace", "--bins", "--exclude", "xtask", "--exclude", "skein-sim"]);
+    // The running xtask stays out: it is built already.
+    cargo.args(["build", "--workspace", "--bins", "--exclude", "xtask"]);
+    // The simulator runs optimised only, from the same tree as everything else that is.
+    if !release {
+        cargo.args(["--exclude", "skein-sim"]);
+    }
     if quiet {
         cargo.arg("--quiet");
     }

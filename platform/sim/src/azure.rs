@@ -1,5 +1,6 @@
-//! The Azure adapter in the simulator: its transport speaks the Table protocol with the simulated world, and
-//! azure_core's runtime waits by the simulated clock. The adapter itself is the one that is shipped.
+//! The Azure adapters in the simulator: their transport speaks the protocols of Tables, Service Bus and Event Grid with
+//! the simulated world, and azure_core's runtime waits by the simulated clock. The adapters themselves are the ones that
+//! are shipped.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -13,36 +14,46 @@ use azure_core::error::{Error, ErrorKind};
 use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request as HttpRequest, Url};
 use azure_core::time::OffsetDateTime;
+use bytes::Bytes;
 use percent_encoding::percent_decode_str;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json, json};
 use skein_azure::tables::multipart;
-use skein_azure::{AzureTableStore, TableCredential};
-use skein_core::ports::TableStore;
+use skein_azure::{AzureTableStore, EventGridTopic, ServiceBusQueues, TableCredential};
+use skein_core::ports::Message;
 use skein_core::table::{Etag, Operation, Range, Row, StoredRow, Sweep, Value};
-use skein_testing::simulator::{Answer, READ_PAUSE, Request, Wire, current};
+use skein_testing::simulator::{Adapters, Answer, PAUSE, Request, SERVICE, Stack, Wire, current};
 
-/// An account's address; nothing listens there.
+/// The addresses of an account, a command queue and a topic; nothing listens there.
 const ACCOUNT: &str = "https://stskeinsim.table.core.windows.net";
+const QUEUE: &str = "https://sb-skein-sim.servicebus.windows.net/commands";
+const TOPIC: &str = "https://evgt-skein-sim.westeurope-1.eventgrid.azure.net";
 
-/// The shipped Azure adapter over the wire of a run.
-///
-/// # Panics
-/// When another runtime was chosen for azure_core in this process before.
-pub fn azure_store(wire: &Wire) -> Arc<dyn TableStore> {
-    over(wire, false)
+/// The shipped Azure adapters: tables, queue and topic.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Azure {
+    /// Whether the condition of every write is lost on its way: a planted fault.
+    pub careless: bool,
 }
 
-/// The same over a transport that loses the condition of every write: a planted fault.
-pub fn careless_azure_store(wire: &Wire) -> Arc<dyn TableStore> {
-    over(wire, true)
-}
-
-fn over(wire: &Wire, careless: bool) -> Arc<dyn TableStore> {
-    static RUNTIME: OnceLock<()> = OnceLock::new();
-    RUNTIME.get_or_init(|| set_async_runtime(Arc::new(SimulatedRuntime)).expect("nobody else chooses a runtime"));
-    let http: Arc<dyn HttpClient> = Arc::new(TableService { wire: wire.clone(), careless });
-    let store = AzureTableStore::new(&http, TableCredential::Token(Arc::new(Lasting)), ACCOUNT);
-    Arc::new(store.expect("the address is one"))
+impl Stack for Azure {
+    /// # Panics
+    /// When another runtime was chosen for azure_core in this process before.
+    fn adapters(&self, wire: &Wire) -> Adapters {
+        static RUNTIME: OnceLock<()> = OnceLock::new();
+        RUNTIME.get_or_init(|| set_async_runtime(Arc::new(SimulatedRuntime)).expect("nobody else chooses a runtime"));
+        let http: Arc<dyn HttpClient> = Arc::new(Services { wire: wire.clone(), careless: self.careless });
+        let credential: Arc<dyn TokenCredential> = Arc::new(Lasting);
+        let store = AzureTableStore::new(&http, TableCredential::Token(credential.clone()), ACCOUNT);
+        let queues = [(SERVICE.to_owned(), QUEUE.to_owned())];
+        let queue = ServiceBusQueues::new(&http, credential.clone(), queues);
+        let topic = EventGridTopic::new(&http, credential, TOPIC);
+        Adapters {
+            store: Arc::new(store.expect("the address is one")),
+            queue: Arc::new(queue.expect("the address is one")),
+            bus: Arc::new(topic.expect("the address is one")),
+        }
+    }
 }
 
 /// azure_core's runtime within a run: its waits, random as they are, become one length, so that a seed says all.
@@ -70,7 +81,7 @@ impl AsyncRuntime for SimulatedRuntime {
     fn sleep(&self, _: azure_core::time::Duration) -> TaskFuture {
         Box::pin(async {
             if let Some(wire) = current() {
-                wire.sleep(READ_PAUSE).await;
+                wire.sleep(PAUSE).await;
             }
         })
     }
@@ -91,9 +102,9 @@ impl TokenCredential for Lasting {
     }
 }
 
-/// The Table service, as far as the adapter uses it.
+/// Tables, Service Bus and Event Grid, as far as the adapters use them.
 #[derive(Debug)]
-struct TableService {
+struct Services {
     wire: Wire,
     careless: bool,
 }
@@ -168,10 +179,15 @@ fn write_entity(partition: &str, row: &StoredRow) -> Json {
     Json::Object(json)
 }
 
-impl TableService {
+impl Services {
     /// What the request asks for, in the world's words.
     fn read(&self, request: &HttpRequest) -> Option<Request> {
         let url: &Url = request.url();
+        match url.host_str()?.split_once('.')?.1 {
+            "servicebus.windows.net" => return read_messages(request).map(Request::Send),
+            "westeurope-1.eventgrid.azure.net" => return read_events(request).map(Request::Publish),
+            _ => {}
+        }
         let path = text(url.path().strip_prefix('/')?);
         if path == "$batch" {
             return self.read_batch(request);
@@ -239,6 +255,40 @@ impl TableService {
     }
 }
 
+/// One message, or an array of them.
+fn read_messages(request: &HttpRequest) -> Option<Vec<Message>> {
+    let header = |wanted: &str| {
+        let mut headers = request.headers().iter();
+        headers.find(|(name, _)| name.as_str() == wanted).map(|(_, value)| value.as_str().to_owned())
+    };
+    let Body::Bytes(body) = request.body() else { return None };
+    let message = |properties: &Json, traceparent: Option<String>, body: Bytes| {
+        let text = |name: &str| properties[name].as_str().map(str::to_owned);
+        let session = text("SessionId").unwrap_or_default();
+        Some(Message { id: text("MessageId")?, session, not_before: None, traceparent, body })
+    };
+    if let Some(properties) = header("brokerproperties") {
+        let traceparent = header("traceparent").and_then(|quoted| serde_json::from_str(&quoted).ok());
+        return Some(vec![message(&serde_json::from_str(&properties).ok()?, traceparent, body.clone())?]);
+    }
+    let items: Vec<Json> = serde_json::from_slice(body).ok()?;
+    items
+        .iter()
+        .map(|item| {
+            let traceparent = item["UserProperties"]["traceparent"].as_str().map(str::to_owned);
+            let body = Bytes::from(item["Body"].as_str()?.to_owned());
+            message(&item["BrokerProperties"], traceparent, body)
+        })
+        .collect()
+}
+
+/// A batch of CloudEvents, each byte for byte.
+fn read_events(request: &HttpRequest) -> Option<Vec<Bytes>> {
+    let Body::Bytes(body) = request.body() else { return None };
+    let events: Vec<&RawValue> = serde_json::from_slice(body).ok()?;
+    Some(events.into_iter().map(|event| Bytes::copy_from_slice(event.get().as_bytes())).collect())
+}
+
 fn response(status: u16, pairs: &[(&'static str, String)], body: String) -> AsyncRawResponse {
     let mut headers = Headers::new();
     for (name, value) in pairs {
@@ -273,7 +323,7 @@ fn failed_part(status: &str, code: &str) -> String {
 }
 
 #[async_trait]
-impl HttpClient for TableService {
+impl HttpClient for Services {
     async fn execute_request(&self, http: &HttpRequest) -> azure_core::Result<AsyncRawResponse> {
         let Some(request) = self.read(http) else {
             return Ok(failure(400, "InvalidInput"));
@@ -312,6 +362,8 @@ impl HttpClient for TableService {
                 parts(std::iter::once(failed_part("412 Precondition Failed", "UpdateConditionNotSatisfied")))
             }
             Answer::Refused(_) => parts(std::iter::once(failed_part("400 Bad Request", "InvalidInput"))),
+            Answer::Done => response(201, &[], String::new()),
+            Answer::Throttled => failure(429, "TooManyRequests"),
             Answer::NotSent => return Err(Error::with_message(ErrorKind::Connection, "no connection")),
             Answer::Broken => return Err(Error::with_message(ErrorKind::Io, "the connection broke")),
             _ => failure(503, "ServerBusy"),

@@ -1,14 +1,16 @@
 //! Runs the simulator of `skein-testing` by the hundred thousand: every accident at every step of short scripts, then
-//! random schedules by seed.
+//! random schedules by seed, over the embedded and the Azure adapters.
 
 mod azure;
+mod embedded;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-pub use azure::{azure_store, careless_azure_store};
-use skein_testing::simulator::{Plan, Report, Sabotage, Script, StoreOf, Violation, model_store, run, scripts};
+pub use azure::Azure;
+pub use embedded::Embedded;
+use skein_testing::simulator::{Model, Plan, Report, Sabotage, Script, Stack, Violation, run, scripts};
 
 /// What came of many runs.
 #[derive(Debug, Default)]
@@ -19,24 +21,35 @@ pub struct Total {
     pub steps: u64,
     /// The accidents, by kind.
     pub struck: BTreeMap<&'static str, usize>,
-    /// The runs that broke something: what they were, and what they broke.
-    pub broken: Vec<(String, Vec<Violation>)>,
+    /// The runs that broke something.
+    pub broken: Vec<Broken>,
+}
+
+/// A run that broke something.
+#[derive(Debug)]
+pub struct Broken {
+    /// What it was.
+    pub name: String,
+    /// Its plan, which runs again the same way.
+    pub plan: Plan,
+    /// What it broke.
+    pub violations: Vec<Violation>,
 }
 
 impl Total {
     /// How many checks failed, over all runs.
     pub fn violations(&self) -> usize {
-        self.broken.iter().map(|(_, violations)| violations.len()).sum()
+        self.broken.iter().map(|broken| broken.violations.len()).sum()
     }
 
-    fn take(&mut self, name: impl FnOnce() -> String, report: Report) {
+    fn take(&mut self, name: impl FnOnce() -> String, plan: &Plan, report: Report) {
         self.runs += 1;
         self.steps += report.steps as u64;
         for (kind, times) in report.struck {
             *self.struck.entry(kind).or_default() += times;
         }
         if !report.violations.is_empty() {
-            self.broken.push((name(), report.violations));
+            self.broken.push(Broken { name: name(), plan: plan.clone(), violations: report.violations });
         }
     }
 
@@ -65,23 +78,29 @@ fn spread(threads: usize, work: impl Fn() -> Total + Sync) -> Total {
 }
 
 /// Every accident at every step of every script that `wanted` names.
-pub fn exhaustive(threads: usize, wanted: impl Fn(&Script) -> bool) -> Total {
+pub fn exhaustive(threads: usize, stack: &dyn Stack, wanted: impl Fn(&Script) -> bool) -> Total {
     let scripts: Vec<Script> = scripts().into_iter().filter(|script| wanted(script)).collect();
     let next = AtomicUsize::new(0);
     spread(threads, || {
         let mut total = Total::default();
         while let Some(script) = scripts.get(next.fetch_add(1, Ordering::Relaxed)) {
-            for plan in script.plans(&model_store) {
+            for plan in script.plans(stack) {
                 let name = || format!("{}: {:?}", script.name, plan.schedule);
-                total.take(name, run(&plan, &model_store));
+                total.take(name, &plan, run(&plan, stack));
             }
         }
         total
     })
 }
 
-/// Random schedules with the seeds from `first` on.
-pub fn random(threads: usize, first: u64, schedules: u64, progress: impl Fn(u64) + Sync) -> Total {
+/// Random schedules with the seeds from `first` on, each run by `one`: see [`schedule`].
+pub fn random(
+    threads: usize,
+    first: u64,
+    schedules: u64,
+    one: impl Fn(&Plan) -> Report + Sync,
+    progress: impl Fn(u64) + Sync,
+) -> Total {
     let next = AtomicU64::new(0);
     spread(threads, || {
         let mut total = Total::default();
@@ -91,51 +110,60 @@ pub fn random(threads: usize, first: u64, schedules: u64, progress: impl Fn(u64)
                 return total;
             }
             let seed = first.wrapping_add(n);
-            total.take(|| format!("seed {seed}"), run(&Plan::random(seed), &model_store));
+            let plan = Plan::random(seed);
+            total.take(|| format!("seed {seed}"), &plan, one(&plan));
             progress(n + 1);
         }
     })
 }
 
-/// One schedule again, every step written down.
+/// The stack of a plan: its seed says which.
+fn stack_of(plan: &Plan) -> (&'static dyn Stack, &'static dyn Stack) {
+    const STACKS: [&dyn Stack; 2] = [&Embedded, &Azure { careless: false }];
+    if plan.seed.is_multiple_of(2) { (STACKS[0], STACKS[1]) } else { (STACKS[1], STACKS[0]) }
+}
+
+/// Runs a plan over one of the adapters, embedded for even seeds and Azure for odd ones, and one plan in
+/// [`COMPARED`] over both.
+pub fn schedule(plan: &Plan) -> Report {
+    let (one, other) = stack_of(plan);
+    if (plan.seed / 2).is_multiple_of(COMPARED) { agree(plan, one, other) } else { run(plan, one) }
+}
+
+/// One schedule in so many runs over both adapters.
+pub const COMPARED: u64 = 10;
+
+/// Runs a plan over two stacks, which have to go the same way from its seed. The report is the first one's.
+pub fn agree(plan: &Plan, one: &dyn Stack, other: &dyn Stack) -> Report {
+    let (mut report, second) = (run(plan, one), run(plan, other));
+    if report.digest == second.digest && report.violations.len() == second.violations.len() {
+        return report;
+    }
+    let traced = Plan { traced: true, ..plan.clone() };
+    let (first, second) = (run(&traced, one).trace, run(&traced, other).trace);
+    let parted = first.iter().zip(&second).position(|(one, other)| one != other);
+    let place = parted.unwrap_or(first.len().min(second.len()));
+    let line = |trace: &[String]| trace.get(place).cloned().unwrap_or_else(|| "the end".to_owned());
+    let what = format!("one goes {:?}, the other {:?}", line(&first), line(&second));
+    report.violations.push(Violation { check: "adapters_agree", what });
+    report
+}
+
+/// One schedule again, over both adapters, every step written down.
 pub fn replay(seed: u64) -> Report {
-    run(&Plan { traced: true, ..Plan::random(seed) }, &model_store)
+    let plan = Plan { traced: true, ..Plan::random(seed) };
+    let (one, other) = stack_of(&plan);
+    agree(&plan, one, other)
 }
 
 /// The first seed below `seeds` at which the check that has to find the planted fault finds it, and all checks that
 /// find it there.
 pub fn hunt(sabotage: Sabotage, seeds: u64) -> Option<(u64, Vec<&'static str>)> {
     (0..seeds).find_map(|seed| {
-        let report = run(&Plan { sabotage: Some(sabotage), ..Plan::random(seed) }, &model_store);
+        let report = run(&Plan { sabotage: Some(sabotage), ..Plan::random(seed) }, &Model);
         let mut found: Vec<_> = report.violations.iter().map(|violation| violation.check).collect();
         found.sort_unstable();
         found.dedup();
         found.contains(&sabotage.found_by()).then_some((seed, found))
     })
-}
-
-/// Whether model and Azure adapter go the same way from the same seed: the last steps of both, where they do not.
-///
-/// # Errors
-/// Where they part.
-pub fn compare(seed: u64) -> Result<Report, String> {
-    compare_with(seed, &azure_store)
-}
-
-/// The same with another store in the adapter's place.
-///
-/// # Errors
-/// Where they part.
-pub fn compare_with(seed: u64, store: StoreOf<'_>) -> Result<Report, String> {
-    let model = run(&Plan::random(seed), &model_store);
-    let azure = run(&Plan::random(seed), store);
-    if model.digest == azure.digest && model.violations.len() == azure.violations.len() {
-        return Ok(azure);
-    }
-    let traced = Plan { traced: true, ..Plan::random(seed) };
-    let (model, azure) = (run(&traced, &model_store).trace, run(&traced, store).trace);
-    let parted = model.iter().zip(&azure).position(|(one, other)| one != other);
-    let place = parted.unwrap_or(model.len().min(azure.len()));
-    let line = |trace: &[String]| trace.get(place).cloned().unwrap_or_else(|| "the end".to_owned());
-    Err(format!("seed {seed}: the model goes {:?}, the adapter {:?}", line(&model), line(&azure)))
 }

@@ -6,23 +6,33 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use lexopt::prelude::*;
-use skein_testing::simulator::CHECKS;
+use skein_sim::{Azure, Embedded};
+use skein_testing::simulator::{CHECKS, Model, Plan, Stack, run};
 
 /// What is asked for.
 struct Flags {
     schedules: Option<u64>,
     seed: Option<u64>,
     random_only: bool,
+    over: Option<&'static dyn Stack>,
 }
 
 fn flags() -> Result<Flags, lexopt::Error> {
-    let mut flags = Flags { schedules: None, seed: None, random_only: false };
+    let mut flags = Flags { schedules: None, seed: None, random_only: false, over: None };
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
             Long("schedules") => flags.schedules = Some(args.value()?.parse()?),
             Long("seed") => flags.seed = Some(args.value()?.parse()?),
             Long("random-only") => flags.random_only = true,
+            Long("over") => {
+                flags.over = Some(match args.value()?.string()?.as_str() {
+                    "model" => &Model,
+                    "embedded" => &Embedded,
+                    "azure" => &Azure { careless: false },
+                    other => return Err(format!("--over {other:?} is not model, embedded or azure").into()),
+                });
+            }
             _ => return Err(arg.unexpected()),
         }
     }
@@ -57,12 +67,13 @@ fn simulate(flags: &Flags) -> Result<usize> {
     let first = flags.seed.unwrap_or(0);
 
     let begun = Instant::now();
-    let scripted = skein_sim::exhaustive(threads, |_| !flags.random_only);
+    let scripted = skein_sim::exhaustive(threads, &skein_sim::Embedded, |_| !flags.random_only);
     eprintln!("every accident at every step: {} runs, {:.1} s", scripted.runs, begun.elapsed().as_secs_f64());
 
     let begun = Instant::now();
     let terminal = std::io::stderr().is_terminal();
-    let swarm = skein_sim::random(threads, first, schedules, |n| {
+    let one = |plan: &Plan| flags.over.map_or_else(|| skein_sim::schedule(plan), |stack| run(plan, stack));
+    let swarm = skein_sim::random(threads, first, schedules, one, |n| {
         if terminal && n.is_multiple_of(1_000) {
             eprint!("\r{n} of {schedules} random schedules");
         }
@@ -79,15 +90,16 @@ fn simulate(flags: &Flags) -> Result<usize> {
         eprintln!("  {times:>9} × {kind}");
     }
     eprintln!("{} checks: {}", CHECKS.len(), CHECKS.join(", "));
-    for (name, violations) in scripted.broken.iter().chain(&swarm.broken).take(20) {
-        eprintln!("{name}");
-        for violation in violations {
+    for broken in scripted.broken.iter().chain(&swarm.broken).take(20) {
+        eprintln!("{}", broken.name);
+        for violation in &broken.violations {
             eprintln!("  {}: {}", violation.check, violation.what);
         }
     }
-    if let Some(seed) = swarm.broken.first().and_then(|(name, _)| name.strip_prefix("seed ")?.parse().ok()) {
-        eprintln!("the trace of the first:");
-        replay(seed);
+    if let Some(broken) = scripted.broken.first().or(swarm.broken.first()) {
+        eprintln!("the trace of the first, {}:", broken.name);
+        let report = skein_sim::schedule(&Plan { traced: true, ..broken.plan.clone() });
+        report.trace.iter().for_each(|line| eprintln!("{line}"));
     }
     let violations = scripted.violations() + swarm.violations();
     println!("{} schedules, {violations} violations", scripted.runs + swarm.runs);

@@ -99,16 +99,15 @@ pub struct ScanPage {
 }
 
 impl EmbeddedStore {
-    /// An empty store in memory with these tables. It ends with its last clone.
+    /// An empty store in memory with these tables. It ends with its last clone. Its jobs run on their callers' threads.
     ///
     /// # Errors
-    /// A bad table name, or no thread.
+    /// A bad table name.
     pub fn memory(tables: &[&str]) -> Result<Self, OpenError> {
         let connection = Connection::open_in_memory()
             .and_then(|connection| schema::prepare(&connection, false).map(|()| connection))
             .map_err(|source| OpenError::Sqlite { path: ":memory:".to_owned(), source })?;
-        let connection = Threads::start("skein-tables", vec![connection]).map_err(OpenError::Thread)?;
-        Self::with_tables(Inner { connection, tables: RwLock::default() }, tables)
+        Self::with_tables(Inner { connection: Threads::here(connection), tables: RwLock::default() }, tables)
     }
 
     /// Opens a file, makes it where it is missing, and makes the tables where they are missing. Blocks.

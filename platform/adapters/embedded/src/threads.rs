@@ -1,4 +1,4 @@
-//! Threads that own a SQLite connection each, so that no query ever blocks the caller's runtime.
+//! Threads that own a SQLite connection each, so that no query ever waits for a disk on the caller's thread.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -8,11 +8,17 @@ use std::thread;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+/// How many prepared statements a connection keeps.
+const STATEMENTS: usize = 64;
+
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// A group of threads that take jobs from one line. They end with this value, once their jobs are done.
-pub(crate) struct Threads {
-    jobs: Sender<Job>,
+/// Who runs jobs.
+pub(crate) enum Threads {
+    /// A group of threads that take jobs from one line. They end with this value, once their jobs are done.
+    Line(Sender<Job>),
+    /// The caller itself: what is in memory waits for no disk, and a hop between threads costs more than the job.
+    Here(Mutex<Connection>),
 }
 
 impl Threads {
@@ -21,7 +27,7 @@ impl Threads {
         let (jobs, line) = channel::<Job>();
         let line = Arc::new(Mutex::new(line));
         for mut connection in connections {
-            connection.set_prepared_statement_cache_capacity(64);
+            connection.set_prepared_statement_cache_capacity(STATEMENTS);
             let line = Arc::clone(&line);
             thread::Builder::new().name(name.to_owned()).spawn(move || {
                 while let Some(job) = next(&line) {
@@ -29,12 +35,28 @@ impl Threads {
                 }
             })?;
         }
-        Ok(Threads { jobs })
+        Ok(Threads::Line(jobs))
+    }
+
+    /// Runs every job on the thread of its caller, one at a time.
+    pub fn here(connection: Connection) -> Self {
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Threads::Here(Mutex::new(connection))
     }
 
     /// Runs a job; `None` if the threads have ended. A job whose caller went away is done all the same.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut Connection) -> T + Send + 'static) -> Option<T> {
-        self.submit(job)?.await.ok()
+        match self {
+            Threads::Line(jobs) => {
+                let (done, result) = oneshot::channel();
+                let job: Job = Box::new(move |connection| {
+                    let _ = done.send(job(connection));
+                });
+                jobs.send(job).ok()?;
+                result.await.ok()
+            }
+            Threads::Here(connection) => Some(job(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))),
+        }
     }
 
     /// Runs a job and blocks this thread for it; only before the store is in use.
@@ -42,24 +64,17 @@ impl Threads {
         &self,
         job: impl FnOnce(&mut Connection) -> T + Send + 'static,
     ) -> Option<T> {
-        let (done, result) = channel();
-        self.jobs
-            .send(Box::new(move |connection| {
-                let _ = done.send(job(connection));
-            }))
-            .ok()?;
-        result.recv().ok()
-    }
-
-    fn submit<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&mut Connection) -> T + Send + 'static,
-    ) -> Option<oneshot::Receiver<T>> {
-        let (done, result) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
-            let _ = done.send(job(connection));
-        });
-        self.jobs.send(job).ok().map(|()| result)
+        match self {
+            Threads::Line(jobs) => {
+                let (done, result) = channel();
+                jobs.send(Box::new(move |connection| {
+                    let _ = done.send(job(connection));
+                }))
+                .ok()?;
+                result.recv().ok()
+            }
+            Threads::Here(connection) => Some(job(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))),
+        }
     }
 }
 

@@ -134,6 +134,14 @@ impl CommandHandler {
         self
     }
 
+    /// What the handler remembers of an aggregate: its folded state and version. For tests, which compare it with the
+    /// fold of the stored events; deciding looks at the store's tags instead.
+    pub fn remembered<A: Aggregate>(&self, id: &AggregateId) -> Option<(A, u64)> {
+        let cache: &Cache<A> = self.caches.get(A::CATEGORY)?.downcast_ref()?;
+        let cache = cache.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.peek(&id.key()).map(|loaded| (loaded.state.clone(), loaded.version()))
+    }
+
     /// Handles one message of the command queue. After `Ok` the message may be settled; after `Err` it has to be
     /// delivered again (the wait that its delivery count asks for has passed already).
     ///

@@ -1,7 +1,8 @@
 //! The invariants, each a named check. A run that breaks one prints its name, its seed and its trace.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use skein_core::store::{CommitMeta, EVENTS_TABLE, EventStore, Outcome, OutcomeStatus, StoredEvent};
 use skein_core::table::{Operation, Row};
@@ -20,7 +21,7 @@ use super::text_of;
 use super::world::{Journal, Said, World};
 
 /// The names of all checks. What erasure and rebuilt views must keep joins when they exist.
-pub const CHECKS: [&str; 18] = [
+pub const CHECKS: [&str; 21] = [
     "everything_ends",
     "versions_are_gapless",
     "rows_are_immutable",
@@ -34,12 +35,20 @@ pub const CHECKS: [&str; 18] = [
     "settled_only_when_out",
     "commits_follow_from_their_prefix",
     "snapshot_and_tail_agree",
+    "remembered_states_agree",
     "outcomes_prove_their_state",
     "views_equal_their_fold",
     "poison_is_dead_lettered",
+    "poison_blocks_nobody",
     "conflict_retries_are_bounded",
     "coins_are_conserved",
+    // Over two runs of one seed, so it is not in here: whoever runs both compares them.
+    "adapters_agree",
 ];
+
+/// No command waits longer for its outcome, whatever happens to it and whatever poison lies in other sessions: seven
+/// accidents, of which each costs a lock (5 min) and a back-off (4 min), or ten minutes without a topic.
+const LONGEST_WAIT: Duration = Duration::from_secs(7 * 600);
 
 /// The most transactions that one delivery may lead to: five attempts, each with ten conflicts after the first.
 const MOST_TRANSACTIONS: usize = 5 * 11;
@@ -63,10 +72,14 @@ pub(crate) fn all(plan: &Plan, world: &mut World) {
         let text = format!("{} transactions for one delivery, at most {MOST_TRANSACTIONS}", world.most_transactions);
         found.push(("conflict_retries_are_bounded", text));
     }
+    if world.journal.longest_wait > LONGEST_WAIT {
+        let text = format!("a command waited {:?}, at most {LONGEST_WAIT:?}", world.journal.longest_wait);
+        found.push(("poison_blocks_nobody", text));
+    }
     let mut ledger = Ledger::new(&world.journal);
     ledger.replay(&world.journal, &mut found);
     rows_are_immutable(world, &mut found);
-    let calm = Calm::new(world.tables.clone());
+    let calm = Calm::new(world.rows.tables.clone());
     snapshot_and_tail_agree(&calm, &ledger, &mut found);
     clients(plan, world, &ledger, &mut found);
     dead_letters(world, &ledger, &mut found);
@@ -136,6 +149,14 @@ impl State {
         }
     }
 
+    fn json(&self) -> String {
+        match self {
+            State::Purse(purse) => serde_json::to_string(purse),
+            State::Transfer(transfer) => serde_json::to_string(transfer),
+        }
+        .unwrap_or_default()
+    }
+
     /// Folds one stored event and returns what it publishes: type and data.
     fn evolve(&mut self, stored: &StoredEvent) -> Result<Option<(String, String)>, String> {
         fn one<A: Aggregate>(state: &mut A, stored: &StoredEvent) -> Result<Option<(String, String)>, String> {
@@ -179,6 +200,10 @@ impl Ledger {
     }
 
     fn replay(&mut self, journal: &Journal, found: &mut Found) {
+        let mut remembered: HashMap<(&str, u64), Vec<&str>> = HashMap::new();
+        for one in &journal.remembered {
+            remembered.entry((&one.partition, one.version)).or_default().push(&one.state);
+        }
         for applied in &journal.applied {
             let place = format!("{} {:?}", applied.partition, keys(&applied.operations));
             let written = |start: &str| {
@@ -220,6 +245,16 @@ impl Ledger {
                     format!("{place}: the tip says {version:?}, the events {}", account.version),
                 ));
             }
+            for state in remembered.remove(&(applied.partition.as_str(), account.version)).unwrap_or_default() {
+                let folded = account.state.json();
+                if state != folded {
+                    let text = format!("{place}: a handler remembers {state}, the events fold to {folded}");
+                    found.push(("remembered_states_agree", text));
+                }
+            }
+        }
+        for (partition, version) in remembered.keys() {
+            found.push(("remembered_states_agree", format!("{partition} never had version {version}")));
         }
     }
 }
@@ -383,7 +418,7 @@ fn rows_are_immutable(world: &World, found: &mut Found) {
             if !seen.insert((applied.partition.as_str(), key)) {
                 found.push(("rows_are_immutable", format!("{} {key} was written again", applied.partition)));
             }
-            let stored = world.tables.get(EVENTS_TABLE, &applied.partition, key);
+            let stored = world.rows.tables.get(EVENTS_TABLE, &applied.partition, key);
             let same =
                 row_of(operation).is_some_and(|row| stored.is_some_and(|stored| stored.properties == row.properties));
             if !same {
@@ -450,7 +485,7 @@ fn clients(plan: &Plan, world: &World, ledger: &Ledger, found: &mut Found) {
             first.insert(&client.key, (told.client, &told.said));
         }
         let outcome = ledger.outcomes.get(&(told.partition.clone(), command.as_str().to_owned()));
-        let row = world.tables.get(EVENTS_TABLE, &told.partition, &format!("C~{}", encode_key(command.as_str())));
+        let row = world.rows.tables.get(EVENTS_TABLE, &told.partition, &format!("C~{}", encode_key(command.as_str())));
         let stands = match (&told.said, outcome) {
             (_, None) => false,
             (Said::Accepted | Said::Reused, Some(_)) => true,
@@ -532,13 +567,18 @@ fn view<P: Projection>(world: &World, reader: &ViewReader, ledger: &Ledger, foun
             }
         }
     }
-    let rows =
-        world.tables.partitions(P::TABLE).flat_map(|(_, rows)| rows.keys()).filter(|key| key.starts_with("D~")).count();
+    let rows = world
+        .rows
+        .tables
+        .partitions(P::TABLE)
+        .flat_map(|(_, rows)| rows.keys())
+        .filter(|key| key.starts_with("D~"))
+        .count();
     if rows != expected.len() {
         found.push(("views_equal_their_fold", format!("{} has {rows} rows, not {}", P::NAME, expected.len())));
     }
     // An event that came again while it was parked may leave its row behind; one that is still due may not stay.
-    for (partition, rows) in world.tables.partitions(P::TABLE) {
+    for (partition, rows) in world.rows.tables.partitions(P::TABLE) {
         for key in rows.keys() {
             let Some((source, sequence)) = key.strip_prefix("P~").and_then(|rest| rest.rsplit_once('~')) else {
                 continue;

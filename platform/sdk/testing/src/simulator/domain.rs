@@ -8,7 +8,9 @@ use skein_core::{
 };
 
 /// The service's name.
-pub(crate) const SERVICE: &str = "bank";
+pub const SERVICE: &str = "bank";
+/// The tables of the service.
+pub const TABLES: [&str; 6] = ["events", "faults", "reactions", "purses", "owners", "rich"];
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Opened {

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use skein_core::handler::{Delivery, Ports};
@@ -37,7 +38,7 @@ impl Past {
     /// Tells the journal what it missed.
     pub(crate) fn tell(&self, journal: &mut Journal) {
         for applied in &self.applied {
-            journal.apply(&applied.partition, &applied.operations);
+            journal.apply(&applied.partition, &applied.operations, Duration::ZERO);
         }
         journal.sent = self.sent.clone();
         for event in &self.published {

@@ -1,5 +1,7 @@
 //! What a run is: processes, what clients ask for, and who decides what happens next.
 
+use std::time::Duration;
+
 use super::chance::Chance;
 use super::sabotage::Sabotage;
 use super::world::{STRIKES, Strike};
@@ -87,9 +89,31 @@ pub enum Schedule {
         switch: Option<usize>,
         /// Whether the second worker comes first at the beginning.
         reversed: bool,
+        /// Whether the workers take turns: one command each, so that each remembers what the other has changed.
+        alternate: bool,
         /// The accident.
         strike: Option<(usize, Strike)>,
     },
+}
+
+/// A time in which the topic takes nothing and delivers nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outage {
+    /// When it begins.
+    pub from: Duration,
+    /// How long it lasts.
+    pub lasts: Duration,
+}
+
+impl Outage {
+    /// When the topic is there again.
+    pub fn end(self) -> Duration {
+        self.from + self.lasts
+    }
+
+    pub(crate) fn holds(self, now: Duration) -> bool {
+        self.from <= now && now < self.end()
+    }
 }
 
 /// A run.
@@ -115,6 +139,8 @@ pub struct Plan {
     pub sessions: bool,
     /// Who decides what happens next.
     pub schedule: Schedule,
+    /// When the topic is away, beside all accidents.
+    pub outage: Option<Outage>,
     /// The planted fault, if any.
     pub sabotage: Option<Sabotage>,
     /// Whether every step is written down as text.
@@ -194,8 +220,37 @@ impl Plan {
             poison,
             sessions: !chance.one_in(6),
             schedule: Schedule::Random { strikes, budget, odds },
+            outage: None,
             sabotage: None,
             traced: false,
+        }
+    }
+
+    /// The topic is away for ten minutes while so many clients go on asking, before, meanwhile and afterwards; no other
+    /// accident happens.
+    pub fn outage(seed: u64, clients: usize) -> Self {
+        let mut chance = Chance::new(seed);
+        let purse = |chance: &mut Chance| chance.of(&PURSES).to_owned();
+        let client = |n: usize| {
+            let coins = 1 + i64::try_from(chance.below(5)).unwrap_or(0);
+            let ask = match chance.below(6) {
+                0 | 1 => Ask::Deposit(purse(&mut chance), coins),
+                2 => Ask::Withdraw(purse(&mut chance), coins),
+                3 => Ask::Look(purse(&mut chance)),
+                _ => Ask::Transfer(format!("t{n}"), purse(&mut chance), purse(&mut chance), coins),
+            };
+            let start = chance.below(700_000) as u64;
+            Client { start, wait: chance.of(&[None, Some(1_500)]), ..Client::new(&format!("k{n}"), ask) }
+        };
+        Plan {
+            seed,
+            lanes: 4,
+            viewers: vec![Era::New, Era::New],
+            viewer_lanes: 4,
+            clients: (0..clients).map(client).collect(),
+            schedule: Schedule::Random { strikes: Vec::new(), budget: 0, odds: 1 },
+            outage: Some(Outage { from: Duration::from_secs(60), lasts: Duration::from_secs(600) }),
+            ..Plan::script(History::Opened, [])
         }
     }
 
@@ -212,7 +267,8 @@ impl Plan {
             clients: asks.into_iter().enumerate().map(client).collect(),
             poison: Vec::new(),
             sessions: true,
-            schedule: Schedule::Script { switch: None, reversed: false, strike: None },
+            schedule: Schedule::Script { switch: None, reversed: false, alternate: false, strike: None },
+            outage: None,
             sabotage: None,
             traced: false,
         }

@@ -18,10 +18,10 @@ use skein_core::table::{
 use super::tables::Tables;
 use super::world::{Answer, Request, World};
 
-/// How often a client of the tables repeats a read, as the Azure adapter does.
-const READ_RETRIES: usize = 4;
-/// How long it waits before. The adapter's own waits are random and become this one, so that runs are alike.
-pub const READ_PAUSE: Duration = Duration::from_millis(200);
+/// How often a client repeats what may be repeated, as the Azure adapters do.
+const RETRIES: usize = 4;
+/// How long it waits before. The adapters' own waits are random and become this one, so that runs are alike.
+pub const PAUSE: Duration = Duration::from_millis(200);
 
 /// Tasks that can go on.
 #[derive(Default)]
@@ -107,16 +107,22 @@ pub(super) struct ModelStore(pub Wire);
 
 impl ModelStore {
     async fn read(&self, request: Request) -> Result<Answer, TableError> {
-        for retry in 0..=READ_RETRIES {
-            if retry > 0 {
-                self.0.sleep(READ_PAUSE).await;
-            }
-            match self.0.call(request.clone()).await {
-                Answer::Busy | Answer::NotSent | Answer::Broken => {}
-                answer => return Ok(answer),
-            }
+        let away = || TableError::Unavailable("away in the simulator".to_owned());
+        repeating(&self.0, request).await.ok_or_else(away)
+    }
+}
+
+/// Makes a request that may be repeated; `None` where it never got an answer.
+async fn repeating(wire: &Wire, request: Request) -> Option<Answer> {
+    for _ in 0..RETRIES {
+        match wire.call(request.clone()).await {
+            Answer::Busy | Answer::Throttled | Answer::NotSent | Answer::Broken => wire.sleep(PAUSE).await,
+            answer => return Some(answer),
         }
-        Err(TableError::Unavailable("away in the simulator".to_owned()))
+    }
+    match wire.call(request).await {
+        Answer::Busy | Answer::Throttled | Answer::NotSent | Answer::Broken => None,
+        answer => Some(answer),
     }
 }
 
@@ -169,7 +175,9 @@ impl TableStore for ModelStore {
             Answer::Conflict => Err(TransactError::Conflict("in the simulator".to_owned())),
             Answer::Refused(error) => Err(error.into()),
             Answer::NotSent => Err(TableError::Unavailable("no connection in the simulator".to_owned()).into()),
-            Answer::Busy | Answer::Broken => Err(TransactError::Unknown("in the simulator".to_owned())),
+            Answer::Busy | Answer::Throttled | Answer::Broken => {
+                Err(TransactError::Unknown("in the simulator".to_owned()))
+            }
             other => Err(odd(&other).into()),
         }
     }
@@ -178,9 +186,9 @@ impl TableStore for ModelStore {
 /// Queue and topic of the world.
 pub(super) struct ModelBroker(pub Wire);
 
-fn sent(target: &str, answer: &Answer) -> Result<(), SendError> {
-    match answer {
-        Answer::Done => Ok(()),
+async fn sent(wire: &Wire, target: &str, request: Request) -> Result<(), SendError> {
+    match repeating(wire, request).await {
+        Some(Answer::Done) => Ok(()),
         other => Err(SendError::Unavailable { target: target.to_owned(), reason: format!("{other:?}") }),
     }
 }
@@ -188,14 +196,14 @@ fn sent(target: &str, answer: &Answer) -> Result<(), SendError> {
 #[async_trait]
 impl CommandQueue for ModelBroker {
     async fn send(&self, service: &str, messages: &[Message]) -> Result<(), SendError> {
-        sent(service, &self.0.call(Request::Send(messages.to_vec())).await)
+        sent(&self.0, service, Request::Send(messages.to_vec())).await
     }
 }
 
 #[async_trait]
 impl EventBus for ModelBroker {
     async fn publish(&self, events: &[Bytes]) -> Result<(), SendError> {
-        sent("the topic", &self.0.call(Request::Publish(events.to_vec())).await)
+        sent(&self.0, "the topic", Request::Publish(events.to_vec())).await
     }
 }
 

@@ -11,7 +11,7 @@ use skein_core::handler::{CommandHandler, Delivery, Ports};
 use skein_core::ports::{CommandQueue, EventBus, Message, TableStore};
 use skein_core::submit::{Settled, Submission, SubmitError, Submitted, Submitter};
 use skein_core::views::ViewsHandler;
-use skein_core::{AggregateId, Command, CommandId, Envelope, Handle, Principal, Trace, encode_key};
+use skein_core::{Aggregate, AggregateId, Command, CommandId, Envelope, Handle, Principal, Trace, encode_key};
 
 use super::domain::{
     Deposit, FollowPurses, Label, Look, Note, OldPurse, OldPurses, Open, Owners, Pay, Purse, Purses, Receive, Rich,
@@ -20,8 +20,9 @@ use super::domain::{
 use super::history;
 use super::plan::{Ask, Client, Era, Plan, Poison};
 use super::ports::{ModelBroker, ModelClock, ModelStore, Ready, TaskWaker, Wire};
+use super::rows::Rows;
 use super::sabotage::{Sabotage, Sabotaged};
-use super::world::{Answer, Channel, Effect, Request, Said, Told, World};
+use super::world::{Answer, Channel, Effect, Remembered, Request, Said, Told, World};
 use super::{Report, checks};
 
 /// How long old code stays beside the new one.
@@ -38,22 +39,46 @@ pub fn current() -> Option<Wire> {
     CURRENT.with_borrow(Clone::clone)
 }
 
-/// Makes the table store that the processes of a run use.
-pub type StoreOf<'a> = &'a dyn Fn(&Wire) -> Arc<dyn TableStore>;
+/// The adapters that the processes of a run share.
+pub struct Adapters {
+    /// The tables.
+    pub store: Arc<dyn TableStore>,
+    /// The command queue.
+    pub queue: Arc<dyn CommandQueue>,
+    /// The topic.
+    pub bus: Arc<dyn EventBus>,
+}
 
-/// The model itself, without an adapter.
-pub fn model_store(wire: &Wire) -> Arc<dyn TableStore> {
-    Arc::new(ModelStore(wire.clone()))
+/// What stands between the engine and the world, and what keeps the world's rows.
+pub trait Stack: Sync {
+    /// The adapters of one run, on its wire.
+    fn adapters(&self, wire: &Wire) -> Adapters;
+
+    /// An empty store that keeps the rows of one run. Without one the model keeps them.
+    fn rows(&self) -> Option<Arc<dyn TableStore>> {
+        None
+    }
+}
+
+/// Model adapters on a model of the tables.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Model;
+
+impl Stack for Model {
+    fn adapters(&self, wire: &Wire) -> Adapters {
+        let broker = Arc::new(ModelBroker(wire.clone()));
+        Adapters { store: Arc::new(ModelStore(wire.clone())), queue: broker.clone(), bus: broker }
+    }
 }
 
 /// Runs the plan to its end and checks everything.
-pub fn run(plan: &Plan, store: StoreOf<'_>) -> Report {
+pub fn run(plan: &Plan, stack: &dyn Stack) -> Report {
     let past = history::of(plan.history);
-    let mut world = World::new(plan.seed, plan.schedule.clone(), plan.sessions, plan.traced, past.tables.clone());
+    let mut world = World::new(plan, Rows::new(past.tables.clone(), stack.rows()));
     past.tell(&mut world.journal);
     let wire = Wire::new(world);
     CURRENT.set(Some(wire.clone()));
-    let mut run = Run::new(plan, &wire, store);
+    let mut run = Run::new(plan, &wire, stack.adapters(&wire));
     run.go();
     // The tasks hold the wire: they go before it does.
     drop(run);
@@ -63,11 +88,14 @@ pub fn run(plan: &Plan, store: StoreOf<'_>) -> Report {
 
 fn report(plan: &Plan, wire: &Wire) -> Report {
     let mut world = wire.world();
+    world.rows.gather();
     checks::all(plan, &mut world);
     Report {
         seed: plan.seed,
         steps: world.steps,
         digest: world.digest(),
+        last_delivery: world.last_delivery,
+        longest_wait: world.journal.longest_wait,
         violations: std::mem::take(&mut world.journal.violations),
         struck: std::mem::take(&mut world.struck),
         possible: std::mem::take(&mut world.possible),
@@ -101,10 +129,8 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a Plan, wire: &Wire, store: StoreOf<'_>) -> Self {
-        let broker = Arc::new(ModelBroker(wire.clone()));
-        let (mut store, mut queue, mut bus): (_, Arc<dyn CommandQueue>, Arc<dyn EventBus>) =
-            (store(wire), broker.clone(), broker);
+    fn new(plan: &'a Plan, wire: &Wire, adapters: Adapters) -> Self {
+        let Adapters { mut store, mut queue, mut bus } = adapters;
         if let Some(sabotage) = plan.sabotage {
             let sabotaged = Arc::new(Sabotaged::new(sabotage, store, queue, bus, wire.clone()));
             (store, queue, bus) = (sabotaged.clone(), sabotaged.clone(), sabotaged);
@@ -221,7 +247,7 @@ impl<'a> Run<'a> {
             Role::Worker(era) => {
                 let handler = Arc::new(handler(era, self.ports()));
                 for _ in 0..self.plan.lanes {
-                    self.spawn(process, work(wire.clone(), handler.clone(), self.plan.sabotage));
+                    self.spawn(process, work(wire.clone(), handler.clone(), era, self.plan.sabotage));
                 }
             }
             Role::Viewer(era) => {
@@ -268,12 +294,18 @@ pub(super) fn views(era: Era, handler: ViewsHandler) -> ViewsHandler {
 }
 
 /// A lane of a command worker, as the functions host drives it.
-async fn work(wire: Wire, handler: Arc<CommandHandler>, sabotage: Option<Sabotage>) {
+async fn work(wire: Wire, handler: Arc<CommandHandler>, era: Era, sabotage: Option<Sabotage>) {
     loop {
         let Answer::Message(message) = wire.call(Request::Next(Channel::Commands)).await else { continue };
         let delivery = Delivery { message_id: message.id, count: message.count, traceparent: message.traceparent };
         let result = handler.receive(&message.body, &delivery).await;
-        wire.world().remark(&format!("{}: {result:?}", delivery.message_id));
+        wire.world().remark(format_args!("{}: {result:?}", delivery.message_id));
+        if result.is_ok() {
+            let remembered = remembered(&handler, era, &message.body);
+            wire.world().journal.remembered.extend(remembered);
+        } else if sabotage == Some(Sabotage::HoldsPoison) {
+            wire.sleep(Duration::from_secs(3_600)).await;
+        }
         wire.call(match result {
             Err(_) if sabotage == Some(Sabotage::KeepsFailures) => continue,
             Err(_) if sabotage == Some(Sabotage::SwallowsPoison) => Request::Complete(Channel::Commands, message.lock),
@@ -284,6 +316,20 @@ async fn work(wire: Wire, handler: Arc<CommandHandler>, sabotage: Option<Sabotag
     }
 }
 
+/// What the handler remembers of the aggregate that a command is for.
+fn remembered(handler: &CommandHandler, era: Era, body: &[u8]) -> Option<Remembered> {
+    fn of<A: Aggregate>(handler: &CommandHandler, id: &AggregateId) -> Option<Remembered> {
+        let (state, version) = handler.remembered::<A>(id)?;
+        Some(Remembered { partition: id.key(), version, state: serde_json::to_string(&state).ok()? })
+    }
+    let id = Envelope::from_json(body).ok()?.aggregate;
+    match (id.category(), era) {
+        ("transfer", _) => of::<Transfer>(handler, &id),
+        (_, Era::New) => of::<Purse>(handler, &id),
+        (_, Era::Old) => of::<OldPurse>(handler, &id),
+    }
+}
+
 /// A lane of the events queue.
 async fn view(wire: Wire, handler: Arc<ViewsHandler>) {
     loop {
@@ -291,7 +337,7 @@ async fn view(wire: Wire, handler: Arc<ViewsHandler>) {
         let delivery = Delivery { message_id: message.id, count: message.count, traceparent: message.traceparent };
         let result = handler.receive(&message.body, &delivery).await;
         if let Err(fault) = &result {
-            wire.world().remark(&format!("{}: {fault}", delivery.message_id));
+            wire.world().remark(format_args!("{}: {fault}", delivery.message_id));
         }
         wire.call(match result {
             Ok(()) => Request::Complete(Channel::Events, message.lock),
@@ -335,7 +381,7 @@ async fn ask(wire: Wire, submitter: Submitter, n: usize, client: Client) {
         };
         match told {
             Ok((command, partition, said)) => {
-                wire.world().remark(&format!("is told {said:?}"));
+                wire.world().remark(format_args!("is told {said:?}"));
                 let told = Told { client: n, command, partition, said };
                 wire.world().journal.told.push(told);
                 left -= 1;
@@ -343,7 +389,7 @@ async fn ask(wire: Wire, submitter: Submitter, n: usize, client: Client) {
                     return;
                 }
             }
-            Err(error) => wire.world().remark(&error),
+            Err(error) => wire.world().remark(format_args!("{error}")),
         }
         wire.sleep(Duration::from_secs(2)).await;
     }

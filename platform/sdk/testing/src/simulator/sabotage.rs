@@ -62,11 +62,15 @@ pub enum Sabotage {
     RetriesForEver,
     /// A command that is sent again has a new id.
     PaysTwice,
+    /// An aggregate is not read as it was written.
+    ReadsWrongly,
+    /// What fails is held for an hour before it is given back.
+    HoldsPoison,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 22] = [
+    pub const ALL: [Sabotage; 24] = [
         Sabotage::SkipsAVersion,
         Sabotage::OverwritesCommits,
         Sabotage::SplitsTransactions,
@@ -89,6 +93,8 @@ impl Sabotage {
         Sabotage::KeepsFailures,
         Sabotage::RetriesForEver,
         Sabotage::PaysTwice,
+        Sabotage::ReadsWrongly,
+        Sabotage::HoldsPoison,
     ];
 
     /// The check that has to find it. Others may, too.
@@ -112,6 +118,8 @@ impl Sabotage {
             Sabotage::KeepsFailures => "everything_ends",
             Sabotage::RetriesForEver => "conflict_retries_are_bounded",
             Sabotage::PaysTwice => "coins_are_conserved",
+            Sabotage::ReadsWrongly => "remembered_states_agree",
+            Sabotage::HoldsPoison => "poison_blocks_nobody",
         }
     }
 }
@@ -413,7 +421,21 @@ impl TableStore for Sabotaged {
     }
 
     async fn query(&self, table: &str, range: &Range, from: Option<&Continuation>) -> Result<Page, TableError> {
-        self.store.query(table, range, from).await
+        let mut page = self.store.query(table, range, from).await?;
+        if self.sabotage == Sabotage::ReadsWrongly && table == EVENTS_TABLE {
+            for stored in page.rows.iter_mut().filter(|row| row.key.starts_with("E~")) {
+                let mut row = Row { key: stored.key.clone(), properties: stored.properties.clone() };
+                edit(&mut row, "Events", |events| {
+                    for event in events.as_array_mut().into_iter().flatten() {
+                        if let Some(coins) = event["p"]["coins"].as_i64() {
+                            event["p"]["coins"] = json!(coins + 1);
+                        }
+                    }
+                });
+                stored.properties = row.properties;
+            }
+        }
+        Ok(page)
     }
 
     async fn sweep(&self, table: &str, sweep: &Sweep, from: Option<&Continuation>) -> Result<SweepPage, TableError> {

@@ -30,6 +30,19 @@ impl Tables {
         self.tables.get(table).into_iter().flatten()
     }
 
+    /// Every partition, with its table.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &str, &Partition)> {
+        self.tables
+            .iter()
+            .flat_map(|(table, partitions)| partitions.iter().map(move |(name, rows)| (&**table, &**name, rows)))
+    }
+
+    /// Takes a row as it is, its tag included.
+    pub(crate) fn adopt(&mut self, table: &str, partition: &str, row: StoredRow) {
+        let rows = self.tables.entry(table.to_owned()).or_default().entry(partition.to_owned()).or_default();
+        rows.insert(row.key.clone(), Arc::new(row));
+    }
+
     pub(crate) fn get(&self, table: &str, partition: &str, key: &str) -> Option<&Arc<StoredRow>> {
         self.tables.get(table)?.get(partition)?.get(key)
     }

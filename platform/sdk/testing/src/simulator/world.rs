@@ -15,8 +15,9 @@ use skein_core::{CommandId, Envelope, encode_key};
 
 use super::broker::{Queue, Received};
 use super::chance::Chance;
-use super::plan::Schedule;
-use super::tables::{Tables, Unwritten};
+use super::plan::{Outage, Plan, Schedule};
+use super::rows::Rows;
+use super::tables::Unwritten;
 use super::{Violation, text_of};
 
 /// After so many deliveries a message is dead. Azure's hundred would only take longer.
@@ -25,6 +26,8 @@ const MAX_DELIVERIES: u32 = 20;
 const LOCK: Duration = Duration::from_secs(300);
 /// How long a dead process stays away.
 const RESTART: Duration = Duration::from_secs(1);
+/// How long a delayed event stays on its way.
+const DELAY: Duration = Duration::from_secs(90);
 /// No run needs more steps.
 const MAX_STEPS: usize = 30_000;
 
@@ -107,8 +110,10 @@ pub enum Answer {
     Refused(TableError),
     /// There was no connection: nothing was sent.
     NotSent,
-    /// The other side is busy. Nothing was done, but nobody may rely on it.
+    /// The other side is away for the moment (503). Nothing was done, but nobody may rely on it.
     Busy,
+    /// The other side has too much to do (429). Nothing was done, but nobody may rely on it.
+    Throttled,
     /// The connection broke: nobody knows.
     Broken,
     /// A message.
@@ -132,6 +137,8 @@ pub enum Strike {
     Late(u8),
     /// The other side refuses to be spoken to, once.
     Away,
+    /// The other side has too much to do, once.
+    Throttled,
     /// Only the first of several messages goes out.
     Partly,
     /// A page without rows that goes on.
@@ -140,6 +147,8 @@ pub enum Strike {
     SmallPage,
     /// An event is delivered and will be again.
     Doubled,
+    /// An event stays on its way for a minute and a half, and later ones overtake it.
+    Delayed,
     /// A lock is lost while its holder goes on: two workers have one message.
     LockLost,
     /// The tables are away for a while.
@@ -151,7 +160,7 @@ pub enum Strike {
 }
 
 /// All kinds of accidents.
-pub(crate) const STRIKES: [Strike; 16] = [
+pub(crate) const STRIKES: [Strike; 18] = [
     Strike::Die,
     Strike::DieAfter,
     Strike::Lost,
@@ -160,10 +169,12 @@ pub(crate) const STRIKES: [Strike; 16] = [
     Strike::Late(6),
     Strike::Late(30),
     Strike::Away,
+    Strike::Throttled,
     Strike::Partly,
     Strike::EmptyPage,
     Strike::SmallPage,
     Strike::Doubled,
+    Strike::Delayed,
     Strike::LockLost,
     Strike::StoreAway,
     Strike::TopicAway,
@@ -191,14 +202,25 @@ impl Request {
 
     /// The accidents that can happen to it.
     fn strikes(&self) -> &'static [Strike] {
-        use Strike::{AnswerLost, Away, Die, DieAfter, EmptyPage, Late, Lost, Partly, SmallPage};
+        use Strike::{AnswerLost, Away, Die, DieAfter, EmptyPage, Late, Lost, Partly, SmallPage, Throttled};
         match self {
-            Request::Get { .. } => &[Die, Away],
-            Request::Query { .. } | Request::Sweep { .. } => &[Die, Away, EmptyPage, SmallPage],
-            Request::Transact { .. } => {
-                &[Die, DieAfter, Lost, AnswerLost, Away, Late(1), Late(2), Late(3), Late(4), Late(6), Late(30)]
-            }
-            Request::Send(_) | Request::Publish(_) => &[Die, DieAfter, Lost, AnswerLost, Away, Partly],
+            Request::Get { .. } => &[Die, Away, Throttled],
+            Request::Query { .. } | Request::Sweep { .. } => &[Die, Away, Throttled, EmptyPage, SmallPage],
+            Request::Transact { .. } => &[
+                Die,
+                DieAfter,
+                Lost,
+                AnswerLost,
+                Away,
+                Throttled,
+                Late(1),
+                Late(2),
+                Late(3),
+                Late(4),
+                Late(6),
+                Late(30),
+            ],
+            Request::Send(_) | Request::Publish(_) => &[Die, DieAfter, Lost, AnswerLost, Away, Throttled, Partly],
             Request::Next(_) => &[Die, DieAfter],
             Request::Complete(..) | Request::Abandon(..) => &[Die, DieAfter, Lost, AnswerLost],
             Request::Sleep(_) => &[Die],
@@ -215,10 +237,18 @@ struct Pending {
 }
 
 enum Timer {
-    Wake { number: u64, process: usize, waker: Waker },
+    Wake {
+        number: u64,
+        process: usize,
+        waker: Waker,
+    },
     Begin(usize),
     Upgrade(usize),
     Expire(Channel, u64),
+    /// An event that was delayed goes on.
+    Deliver(Bytes),
+    /// The topic is there again.
+    TopicBack,
 }
 
 struct LateWrite {
@@ -289,6 +319,14 @@ pub(crate) struct Told {
     pub said: Said,
 }
 
+/// The folded state that a handler remembers of an aggregate, as JSON.
+#[derive(Debug)]
+pub(crate) struct Remembered {
+    pub partition: String,
+    pub version: u64,
+    pub state: String,
+}
+
 /// What happened, for the checks.
 #[derive(Default)]
 pub(crate) struct Journal {
@@ -298,6 +336,12 @@ pub(crate) struct Journal {
     pub published: HashSet<Bytes>,
     pub told: Vec<Told>,
     pub violations: Vec<Violation>,
+    /// When each message was sent first.
+    sent_at: HashMap<String, Duration>,
+    /// The longest time from there to its outcome.
+    pub longest_wait: Duration,
+    /// What handlers remember after a command.
+    pub remembered: Vec<Remembered>,
     committed: HashSet<Bytes>,
     due: Vec<Due>,
 }
@@ -310,7 +354,7 @@ impl Journal {
     }
 
     /// Takes down a transaction of the event store.
-    pub(crate) fn apply(&mut self, partition: &str, operations: &[Operation]) {
+    pub(crate) fn apply(&mut self, partition: &str, operations: &[Operation], now: Duration) {
         if partition.starts_with("K~") {
             return;
         }
@@ -325,6 +369,9 @@ impl Journal {
             let (Operation::Insert(row) | Operation::Put(row)) = operation else { continue };
             if row.key.starts_with("C~") {
                 due.outcome.clone_from(&row.key);
+                if let Some(sent) = self.sent_at.get(&row.key[2..]) {
+                    self.longest_wait = self.longest_wait.max(now.saturating_sub(*sent));
+                }
                 due.signal = text_of(&row.properties, "Signal").map(Bytes::from);
             } else if row.key.starts_with("E~") {
                 if let Some(lines) = text_of(&row.properties, "Publications") {
@@ -354,7 +401,8 @@ impl Journal {
         self.published.insert(event.clone());
     }
 
-    pub(crate) fn send(&mut self, message: &Message) {
+    pub(crate) fn send(&mut self, message: &Message, now: Duration) {
+        self.sent_at.entry(message.id.clone()).or_insert(now);
         let bodies = self.sent.entry(message.id.clone()).or_default();
         if !bodies.contains(&message.body) {
             bodies.push(message.body.clone());
@@ -372,13 +420,13 @@ impl Journal {
             .collect()
     }
 
-    fn settle(&mut self, tables: &Tables, id: &str, body: &[u8]) {
+    fn settle(&mut self, rows: &Rows, id: &str, body: &[u8]) {
         let Ok(envelope) = Envelope::from_json(body) else {
             self.violate("poison_is_dead_lettered", format!("{id} is no envelope and was settled"));
             return;
         };
         let (partition, outcome) = (envelope.aggregate.key(), format!("C~{}", encode_key(envelope.id.as_str())));
-        let Some(row) = tables.get(EVENTS_TABLE, &partition, &outcome) else {
+        let Some(row) = rows.get(EVENTS_TABLE, &partition, &outcome) else {
             self.violate("settled_only_when_out", format!("{id} was settled without an outcome"));
             return;
         };
@@ -405,7 +453,7 @@ impl Journal {
 
 /// The world.
 pub(crate) struct World {
-    pub tables: Tables,
+    pub rows: Rows,
     pub commands: Queue,
     pub events: Queue,
     pub journal: Journal,
@@ -428,8 +476,13 @@ pub(crate) struct World {
     late: Vec<LateWrite>,
     deliveries: Vec<Bytes>,
     numbers: u64,
+    /// How many commands were received.
+    received: u64,
     store_away: Duration,
     topic_away: Duration,
+    outage: Option<Outage>,
+    /// At this time the last event was delivered.
+    pub last_delivery: Duration,
     /// Which processes run, clients first, then command workers, then viewers.
     pub clients: usize,
     pub workers: usize,
@@ -442,9 +495,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, schedule: Schedule, sessions: bool, traced: bool, tables: Tables) -> Self {
-        World {
-            tables,
+    pub(crate) fn new(plan: &Plan, rows: Rows) -> Self {
+        let mut world = World {
+            rows,
             commands: Queue::new(MAX_DELIVERIES),
             events: Queue::new(MAX_DELIVERIES),
             journal: Journal::default(),
@@ -452,10 +505,10 @@ impl World {
             possible: Vec::new(),
             steps: 0,
             struck: BTreeMap::new(),
-            chance: Chance::new(seed),
-            schedule,
-            sessions,
-            traced,
+            chance: Chance::new(plan.seed),
+            schedule: plan.schedule.clone(),
+            sessions: plan.sessions,
+            traced: plan.traced,
             hasher: DefaultHasher::new(),
             line: String::new(),
             now: Duration::ZERO,
@@ -466,15 +519,28 @@ impl World {
             late: Vec::new(),
             deliveries: Vec::new(),
             numbers: 0,
+            received: 0,
             store_away: Duration::ZERO,
             topic_away: Duration::ZERO,
+            outage: plan.outage,
+            last_delivery: Duration::ZERO,
             clients: 0,
             workers: 0,
             current: (0, 0),
             transactions: HashMap::new(),
             most_transactions: 0,
             names: Vec::new(),
+        };
+        if let Some(outage) = plan.outage {
+            let number = world.number();
+            world.timers.insert((outage.end(), number), Timer::TopicBack);
         }
+        world
+    }
+
+    /// Whether the topic is away: it takes nothing and delivers nothing.
+    fn is_topic_away(&self) -> bool {
+        self.now < self.topic_away || self.outage.is_some_and(|outage| outage.holds(self.now))
     }
 
     /// A digest of all steps: two runs with the same one went the same way.
@@ -502,7 +568,7 @@ impl World {
     }
 
     /// Writes down what a task has to say. It is no step.
-    pub(crate) fn remark(&mut self, text: &str) {
+    pub(crate) fn remark(&mut self, text: std::fmt::Arguments<'_>) {
         if self.traced {
             let name = self.names.get(self.current.0).cloned().unwrap_or_default();
             self.trace.push(format!("{:>5} {:>9.3}s   {name}: {text}", self.steps, self.now.as_secs_f64()));
@@ -593,7 +659,7 @@ impl World {
 
     /// Puts a message into the command queue.
     pub(crate) fn enqueue(&mut self, message: &Message) {
-        self.journal.send(message);
+        self.journal.send(message, self.now);
         let session = self.sessions.then(|| message.session.clone());
         self.commands.push(message.id.clone(), session, message.body.clone(), message.traceparent.clone());
     }
@@ -616,13 +682,20 @@ impl World {
                 Effect::Went
             }
             Action::Deliver(place) => {
-                let strike = self.strike(&[Strike::Doubled]);
+                let strike = self.strike(&[Strike::Doubled, Strike::Delayed]);
                 let event = self.deliveries.remove(place);
+                if strike == Some(Strike::Delayed) {
+                    let number = self.number();
+                    self.note(format_args!("deliver {number} {}", shown(strike)));
+                    self.timers.insert((self.now + DELAY, number), Timer::Deliver(event));
+                    return Effect::Went;
+                }
                 if strike == Some(Strike::Doubled) {
                     self.deliveries.push(event.clone());
                 }
                 let number = self.numbers;
                 self.note(format_args!("deliver {number} {}", shown(strike)));
+                self.last_delivery = self.now;
                 let id = format!("delivery-{}", self.number());
                 self.events.push(id, None, event, None);
                 Effect::Went
@@ -644,11 +717,13 @@ impl World {
     }
 
     fn choose(&mut self) -> Option<Action> {
-        if let Schedule::Script { switch, reversed, .. } = self.schedule {
-            return self.next_of_script(switch.is_some_and(|step| self.steps >= step) != reversed);
+        if let Schedule::Script { switch, reversed, alternate, .. } = self.schedule {
+            let second_first = switch.is_some_and(|step| self.steps >= step) != reversed;
+            return self.next_of_script(second_first != (alternate && self.received % 2 == 1));
         }
         let possible: Vec<usize> = (0..self.pending.len()).filter(|n| self.is_possible(&self.pending[*n])).collect();
-        let all = possible.len() + self.late.len() + self.deliveries.len();
+        let deliveries = if self.is_topic_away() { 0 } else { self.deliveries.len() };
+        let all = possible.len() + self.late.len() + deliveries;
         if all == 0 || (!self.timers.is_empty() && self.chance.one_in(24)) {
             return (!self.timers.is_empty()).then_some(Action::Timer);
         }
@@ -672,7 +747,7 @@ impl World {
             .min_by_key(|n| (rank(self.pending[*n].process), self.pending[*n].number));
         match best {
             Some(place) => Some(Action::Request(place)),
-            None if !self.deliveries.is_empty() => Some(Action::Deliver(0)),
+            None if !self.deliveries.is_empty() && !self.is_topic_away() => Some(Action::Deliver(0)),
             None if !self.late.is_empty() => Some(Action::Late(0)),
             None if !self.timers.is_empty() => Some(Action::Timer),
             None => None,
@@ -701,10 +776,14 @@ impl World {
         };
         let name: &'static str = strike.name();
         *self.struck.entry(name).or_default() += 1;
-        let spells = [Duration::from_secs(1), Duration::from_secs(20), Duration::from_secs(120)];
+        let spells = [1, 20, 120, 600].map(Duration::from_secs);
         match strike {
             Strike::StoreAway => self.store_away = self.now + self.chance.of(&spells),
-            Strike::TopicAway => self.topic_away = self.now + self.chance.of(&spells),
+            Strike::TopicAway => {
+                self.topic_away = self.now + self.chance.of(&spells);
+                let number = self.number();
+                self.timers.insert((self.topic_away, number), Timer::TopicBack);
+            }
             Strike::ClockJump => {
                 // A client's wait goes by its clock, so the jump is a server's.
                 let servers = self.names.len() - self.clients;
@@ -749,6 +828,15 @@ impl World {
                 self.note(format_args!("upgrade {process}"));
                 Effect::Upgrade(process)
             }
+            Timer::Deliver(event) => {
+                self.note(format_args!("an event goes on"));
+                self.deliveries.push(event);
+                Effect::Went
+            }
+            Timer::TopicBack => {
+                self.note(format_args!("the topic is back"));
+                Effect::Went
+            }
             Timer::Expire(channel, lock) => {
                 let held = self.queue(channel).release(lock);
                 self.note(format_args!("lock {lock} expires {held}"));
@@ -763,9 +851,9 @@ impl World {
         partition: &str,
         operations: &[Operation],
     ) -> Result<Vec<Option<Etag>>, Unwritten> {
-        let tags = self.tables.transact(table, partition, operations)?;
+        let tags = self.rows.transact(table, partition, operations)?;
         if table == EVENTS_TABLE {
-            self.journal.apply(partition, operations);
+            self.journal.apply(partition, operations, self.now);
         }
         Ok(tags)
     }
@@ -807,29 +895,38 @@ impl World {
                 if store_away || strike == Some(Strike::Away) {
                     return Answer::Busy;
                 }
-                Answer::Row(self.tables.get(&table, &partition, &key).map(|row| (**row).clone()))
+                if strike == Some(Strike::Throttled) {
+                    return Answer::Throttled;
+                }
+                Answer::Row(self.rows.get(&table, &partition, &key))
             }
             Request::Query { table, range, from } => {
                 if store_away || strike == Some(Strike::Away) {
                     return Answer::Busy;
+                }
+                if strike == Some(Strike::Throttled) {
+                    return Answer::Throttled;
                 }
                 let most = match strike {
                     Some(Strike::EmptyPage) => 0,
                     Some(Strike::SmallPage) => 1,
                     _ => range.top as usize,
                 };
-                Answer::Page(self.tables.query(&table, &range, from.as_deref(), most))
+                Answer::Page(self.rows.query(&table, &range, from.as_deref(), most))
             }
             Request::Sweep { table, sweep, from } => {
                 if store_away || strike == Some(Strike::Away) {
                     return Answer::Busy;
+                }
+                if strike == Some(Strike::Throttled) {
+                    return Answer::Throttled;
                 }
                 let most = match strike {
                     Some(Strike::EmptyPage) => 0,
                     Some(Strike::SmallPage) => 1,
                     _ => sweep.top as usize,
                 };
-                Answer::Swept(self.tables.sweep(&table, &sweep, from.as_ref(), most))
+                Answer::Swept(self.rows.sweep(&table, &sweep, from.as_ref(), most))
             }
             Request::Transact { table, partition, operations } => {
                 if table == EVENTS_TABLE && process >= self.clients {
@@ -843,6 +940,7 @@ impl World {
                 }
                 match strike {
                     Some(Strike::Away) => return Answer::NotSent,
+                    Some(Strike::Throttled) => return Answer::Throttled,
                     Some(Strike::Lost) => return Answer::Broken,
                     Some(Strike::Late(steps)) => {
                         let due = self.steps + usize::from(steps);
@@ -859,8 +957,10 @@ impl World {
                 }
             }
             Request::Send(messages) => {
-                if matches!(strike, Some(Strike::Away | Strike::Lost)) {
-                    return Answer::Busy;
+                match strike {
+                    Some(Strike::Away | Strike::Lost) => return Answer::Busy,
+                    Some(Strike::Throttled) => return Answer::Throttled,
+                    _ => {}
                 }
                 let out = if strike == Some(Strike::Partly) { messages.len() / 2 } else { messages.len() };
                 for message in &messages[..out] {
@@ -869,8 +969,13 @@ impl World {
                 if matches!(strike, Some(Strike::Partly | Strike::AnswerLost)) { Answer::Broken } else { Answer::Done }
             }
             Request::Publish(events) => {
-                if self.now < self.topic_away || matches!(strike, Some(Strike::Away | Strike::Lost)) {
+                if self.is_topic_away() {
                     return Answer::Busy;
+                }
+                match strike {
+                    Some(Strike::Away | Strike::Lost) => return Answer::Busy,
+                    Some(Strike::Throttled) => return Answer::Throttled,
+                    _ => {}
                 }
                 let out = if strike == Some(Strike::Partly) { events.len() / 2 } else { events.len() };
                 for event in &events[..out] {
@@ -887,6 +992,7 @@ impl World {
                 };
                 let lock = self.number();
                 self.transactions.insert(task, 0);
+                self.received += u64::from(channel == Channel::Commands);
                 self.queue(channel).receive(available[n], lock, process).map_or(Answer::Done, Answer::Message)
             }
             Request::Complete(channel, lock) => {
@@ -894,7 +1000,7 @@ impl World {
                     && let Some(message) = self.queue(channel).complete(lock)
                     && channel == Channel::Commands
                 {
-                    self.journal.settle(&self.tables, &message.id, &message.body);
+                    self.journal.settle(&self.rows, &message.id, &message.body);
                 }
                 self.after_settling(channel, lock, strike)
             }
@@ -967,10 +1073,12 @@ impl Strike {
             Strike::AnswerLost => "answer lost",
             Strike::Late(_) => "applied late",
             Strike::Away => "away once",
+            Strike::Throttled => "throttled once",
             Strike::Partly => "sent in part",
             Strike::EmptyPage => "empty page",
             Strike::SmallPage => "small page",
             Strike::Doubled => "delivered twice",
+            Strike::Delayed => "delivered late",
             Strike::LockLost => "lock lost",
             Strike::StoreAway => "tables away",
             Strike::TopicAway => "topic away",
