@@ -27,8 +27,8 @@ use super::{Report, checks};
 
 /// How long old code stays beside the new one.
 const ROLLOUT: Duration = Duration::from_secs(120);
-/// How often a client asks again after an error.
-const PATIENCE: usize = 300;
+/// How often a client asks again after an error, two seconds later each time: the tables may be away for ten minutes.
+const PATIENCE: usize = 1_000;
 
 thread_local! {
     static CURRENT: RefCell<Option<Wire>> = const { RefCell::new(None) };
@@ -300,11 +300,15 @@ async fn work(wire: Wire, handler: Arc<CommandHandler>, era: Era, sabotage: Opti
         let delivery = Delivery { message_id: message.id, count: message.count, traceparent: message.traceparent };
         let result = handler.receive(&message.body, &delivery).await;
         wire.world().remark(format_args!("{}: {result:?}", delivery.message_id));
-        if result.is_ok() {
-            let remembered = remembered(&handler, era, &message.body);
-            wire.world().journal.remembered.extend(remembered);
-        } else if sabotage == Some(Sabotage::HoldsPoison) {
-            wire.sleep(Duration::from_secs(3_600)).await;
+        match &result {
+            Ok(_) => {
+                let remembered = remembered(&handler, era, &message.body);
+                wire.world().journal.remembered.extend(remembered);
+            }
+            Err(fault) if sabotage == Some(Sabotage::HoldsPoison) && !fault.is_transient() => {
+                wire.sleep(Duration::from_secs(3_600)).await;
+            }
+            Err(_) => {}
         }
         wire.call(match result {
             Err(_) if sabotage == Some(Sabotage::KeepsFailures) => continue,

@@ -64,7 +64,7 @@ pub enum Sabotage {
     PaysTwice,
     /// An aggregate is not read as it was written.
     ReadsWrongly,
-    /// What fails is held for an hour before it is given back.
+    /// What can never be handled is held for an hour before it is given back.
     HoldsPoison,
 }
 
