@@ -137,8 +137,8 @@ fn each_crate_knows_only_whom_it_may() {
                 forbid(&reached, &|name| allowed.contains(&name), "the operators' tool links no service");
             }
             ("platform/sim", _) => {
-                let allowed = ["skein-core", "skein-testing", "skein-azure"];
-                forbid(&known, &|name| allowed.contains(&name), "the simulator knows the engine and the adapter");
+                let allowed = ["skein-core", "skein-testing", "skein-azure", "skein-embedded"];
+                forbid(&known, &|name| allowed.contains(&name), "the simulator knows the engine and both adapters");
             }
             ("platform/arm", _) => {
                 forbid(&known, &|_| false, "the evaluator reads templates independently of all that writes them")
