@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use skein_core::{Contract, ContractSet, Projection, Reaction, TopList};
 
+use crate::arm::Place;
+
 /// A bounded context as it is deployed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,6 +26,9 @@ pub struct Service {
     /// How many storage accounts share its event store. An aggregate never moves, so that this is fixed once events
     /// are stored.
     pub shards: u16,
+    /// Where the descriptor stands in the source, for errors. Lost where a graph is read from a file.
+    #[serde(skip)]
+    pub place: Place,
 }
 
 /// An integration event that a service publishes.
@@ -143,6 +148,7 @@ impl Service {
     pub const FAULTS_TABLE: &str = skein_core::handler::FAULTS_TABLE;
 
     /// A service with the functions that every service has, which publishes and reads nothing yet.
+    #[track_caller]
     pub fn new(name: &str) -> Self {
         let graphql = || Function::http("graphql", "POST", "graphql");
         let health =
@@ -170,6 +176,7 @@ impl Service {
             tables: Vec::new(),
             sends_to: Vec::new(),
             shards: 1,
+            place: Place::here(),
         }
     }
 

@@ -18,7 +18,7 @@ pub fn render(graph: &Graph) -> Result<Vec<(String, String)>, Vec<RenderError>> 
         match arm(&layer.template) {
             Ok(text) => files.push((format!("arm/{}.json", layer.name), text)),
             Err(flaws) => {
-                errors.extend(flaws.into_iter().map(|flaw| RenderError::Template { layer: layer.name.clone(), flaw }))
+                errors.extend(flaws.into_iter().map(|flaw| RenderError::Template { layer: layer.told(), flaw }))
             }
         }
     }

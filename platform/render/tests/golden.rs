@@ -6,7 +6,7 @@ use std::process::Command;
 use expect_test::{expect, expect_file};
 use skein_model::arm::{Parameter, Text};
 use skein_model::{Gateway, Graph, Handled, Platform, Published, Service};
-use skein_render::{Endpoints, Grant, Layer, Role, Thing, check, layers, package, render, resources};
+use skein_render::{Endpoints, Grant, Layer, RenderError, Role, Thing, check, layers, package, render, resources};
 
 fn graph() -> Graph {
     let platform = Platform { system: "skein".into(), delivery_attempts: 30, event_minutes: 1440 };
@@ -189,8 +189,15 @@ fn no_template_holds_a_key_and_nothing_takes_one() {
 fn refused(spoil: impl FnOnce(&mut Vec<Layer>)) -> String {
     let mut layers = layers(&graph()).expect("the layers fit together");
     spoil(&mut layers);
-    let errors = check(&layers).expect_err("it is spoilt");
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    told(&check(&layers).expect_err("it is spoilt"))
+}
+
+/// The errors, with the lines of this file left out.
+fn told(errors: &[RenderError]) -> String {
+    let text = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let mut parts = text.split("golden.rs:");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |told, part| told + "golden.rs" + part.trim_start_matches(|letter: char| letter.is_ascii_digit()))
 }
 
 #[test]
@@ -206,27 +213,20 @@ fn every_role_is_needed_and_every_need_is_met() {
     let events = Thing::Table("stskeindesk".into(), "events".into());
     let grant = Grant { who: "desk-query".into(), role: Role::TableContributor, on: events };
     let told = refused(|layers| layers[2].grants.push(grant));
-    expect![
-        "desk: desk-query gets Storage Table Data Contributor on the table events of stskeindesk, which nothing needs"
-    ]
-    .assert_eq(&told);
+    expect!["desk (platform/render/tests/golden.rs): desk-query gets Storage Table Data Contributor on the table events of stskeindesk, which nothing needs"].assert_eq(&told);
 }
 
 #[test]
 fn what_no_layer_makes_or_tells_is_refused() {
-    let told = refused(|layers| {
+    let refusal = refused(|layers| {
         let parameter = Parameter::new::<Text>("topicKey", "").from_layer("platform", "topicKey");
         layers[2].template.parameter(parameter);
     });
-    let (told, place) = told.split_once(" (").expect("it says where");
-    assert_eq!(told, r#"desk: the parameter "topicKey" takes platform.topicKey, which no layer outputs"#);
-    assert!(place.contains("tests/golden.rs:"), "{place}");
-    let told = refused(|layers| {
+    expect![[r#"desk (platform/render/tests/golden.rs): the parameter "topicKey" takes platform.topicKey, which no layer outputs (platform/render/tests/golden.rs)"#]].assert_eq(&refusal);
+    let refusal = refused(|layers| {
         layers[2].template.elsewhere::<skein_model::azure::msi::Identity>("nobody", "rg-hall", "id-nobody");
     });
-    let expected = "desk: nobody speaks of Microsoft.ManagedIdentity/userAssignedIdentities id-nobody of another group, \
-                    which no layer makes";
-    assert_eq!(told, expected);
+    expect!["desk (platform/render/tests/golden.rs): nobody speaks of Microsoft.ManagedIdentity/userAssignedIdentities id-nobody of another group, which no layer makes"].assert_eq(&refusal);
     // A service whose account another one has, too.
     let mut graph = graph();
     let mut double = Service::new("desk1");
@@ -234,16 +234,13 @@ fn what_no_layer_makes_or_tells_is_refused() {
     double.shards = 1;
     graph.services.push(double);
     let errors = layers(&graph).expect_err("two accounts have one name");
-    let told = errors[0].to_string();
-    assert_eq!(told, "desk: Microsoft.Storage/storageAccounts {…} is made by desk1, too");
+    expect!["desk (platform/render/tests/golden.rs): Microsoft.Storage/storageAccounts {…} is made by desk1 (platform/render/tests/golden.rs), too"].assert_eq(&told(&errors[..1]));
     // A name that is too long for a storage account.
     graph.services.pop();
     graph.services[0].shards = 1;
     graph.platform.system = "skeinone".into();
     graph.services[1].name = "receptionists".into();
     let errors = layers(&graph).expect_err("a name is too long");
-    let told = errors.iter().map(ToString::to_string).find(|told| told.contains("store0")).expect("it is told");
-    assert!(
-        told.starts_with("receptionists: service.store0: the name of Microsoft.Storage/storageAccounts is between")
-    );
+    let long = errors.iter().position(|error| error.to_string().contains("store0")).expect("it is told");
+    expect!["receptionists (platform/render/tests/golden.rs): service.store0: the name of Microsoft.Storage/storageAccounts is between 28 and 28 characters long, it must be between 3 and 24 (platform/render/src/layers/mod.rs:332)"].assert_eq(&told(&errors[long..=long]));
 }

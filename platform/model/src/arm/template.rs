@@ -43,20 +43,29 @@ pub enum Item {
     Deployment(Deployment),
 }
 
-/// A place in the source: where a descriptor added something. Never part of what is rendered.
-#[derive(Clone, Copy)]
-pub struct Place(&'static Location<'static>);
+/// A place in the source: where a descriptor added something. Never part of what is rendered, and all are equal.
+#[derive(Clone, Copy, Default)]
+pub struct Place(Option<&'static Location<'static>>);
 
 impl Place {
+    /// Where the caller is called.
     #[track_caller]
-    fn here() -> Self {
-        Place(Location::caller())
+    pub fn here() -> Self {
+        Place(Some(Location::caller()))
+    }
+
+    /// Whether it is known: it is lost where a graph was read from a file.
+    pub fn is_known(self) -> bool {
+        self.0.is_some()
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.0.file(), self.0.line())
+        match self.0 {
+            Some(place) => write!(f, "{}:{}", place.file(), place.line()),
+            None => f.write_str("an unknown place"),
+        }
     }
 }
 
@@ -71,6 +80,8 @@ impl PartialEq for Place {
         true
     }
 }
+
+impl Eq for Place {}
 
 /// What whoever deploys a template must or may say.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,7 @@
 //! platform's group; then what needs the roles.
 
 use skein_model::Graph;
-use skein_model::arm::{Expr, Int, Nested, Of, Parameter, Text, Value, either, equals, join, not, replace};
+use skein_model::arm::{Expr, Int, Nested, Of, Parameter, Place, Text, Value, either, equals, join, not, replace};
 use skein_model::azure::apimanagement::{
     AlwaysLog, ApiManagementServiceIdentity, ApiManagementServiceIdentityType, ApiManagementServiceProperties,
     ApiManagementServiceSkuProperties, ApiManagementServiceSkuPropertiesName, Diagnostic, DiagnosticContractProperties,
@@ -307,5 +307,5 @@ pub(super) fn layer(graph: &Graph) -> Layer {
         need(Role::SecretsUser, Thing::Secret(TELEMETRY_SECRET.to_owned())),
         need(Role::MetricsPublisher, Thing::Insights),
     ];
-    Layer { name: GATEWAY.to_owned(), template, grants, needs }
+    Layer { name: GATEWAY.to_owned(), place: Place::default(), template, grants, needs }
 }

@@ -1,6 +1,6 @@
 //! The platform's template: what all services share.
 
-use skein_model::arm::{Nested, Of, Parameter, Secret, Text, Value, join, replace, tenant};
+use skein_model::arm::{Nested, Of, Parameter, Place, Secret, Text, Value, join, replace, tenant};
 use skein_model::azure::actiongroups::{ActionGroup, ActionGroupActionGroup, EmailReceiver};
 use skein_model::azure::components::{
     ApplicationInsightsComponentProperties, ApplicationType, Component, IngestionMode,
@@ -204,7 +204,7 @@ pub(super) fn layer(graph: &Graph) -> Layer {
         let grant = Grant { who: TOPIC.to_owned(), role: Role::BlobContributor, on: Thing::DeadLetters };
         vec![Need { grant, because: "the dead-letter destination".to_owned() }]
     };
-    Layer { name: PLATFORM.to_owned(), template, grants, needs }
+    Layer { name: PLATFORM.to_owned(), place: Place::default(), template, grants, needs }
 }
 
 /// `orders-command` as a part of a symbol: `OrdersCommand`.

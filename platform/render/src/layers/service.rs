@@ -87,7 +87,7 @@ pub(super) fn layer(graph: &Graph, service: &Service) -> Layer {
     for (app, site) in &own.sites {
         template.output::<Text>(&format!("{}Site", app.as_str()), deployment.output(site));
     }
-    Layer { name: service.name.clone(), template, grants, needs }
+    Layer { name: service.name.clone(), place: service.place, template, grants, needs }
 }
 
 /// The apps that send to the service's command queue, by service: its own first.
