@@ -3,6 +3,7 @@
 
 pub mod blobs;
 pub mod broker;
+pub mod control;
 pub mod gateway;
 pub mod identity;
 pub mod loopback;
