@@ -4,6 +4,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use skein_model::{App, Graph, Service};
 
+use crate::layers::platform::{BACKUPS, DEAD_LETTERS};
+use crate::layers::{GATEWAY, PLATFORM};
 use crate::names::Names;
 use crate::queues::{DELIVERIES, DUPLICATE_DETECTION, LOCK, QUEUES, subject_prefixes};
 use crate::settings::{Places, settings};
@@ -84,11 +86,6 @@ impl Endpoints {
 }
 
 const REGION: &str = "local";
-/// Exports of all services: in the platform's account, so that they outlive a service's.
-const BACKUPS: &str = "backups";
-const DEAD_LETTERS: &str = "eventgrid-deadletters";
-const GATEWAY: &str = "gateway";
-const PLATFORM: &str = "platform";
 
 /// Every resource of the graph: the platform's, the services' in their order, the gateway's.
 pub fn resources(graph: &Graph, endpoints: &Endpoints) -> Vec<Resource> {

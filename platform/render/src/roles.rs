@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use skein_model::arm::{Of, Ref, ResourceType, Template, Text, guid, role_definition_id};
+use skein_model::arm::{Of, Ref, ResourceType, Template, Text, equals, guid, not, role_definition_id};
 use skein_model::azure::authorization::{PrincipalType, RoleAssignment, RoleAssignmentProperties};
 
 /// A role that Azure defines.
@@ -24,11 +24,13 @@ pub enum Role {
     MetricsPublisher,
     /// Reads and writes rows.
     TableContributor,
+    /// Reads rows.
+    TableReader,
 }
 
 impl Role {
     /// Every role in use.
-    pub const ALL: [Role; 8] = [
+    pub const ALL: [Role; 9] = [
         Role::BlobContributor,
         Role::BlobOwner,
         Role::EventSender,
@@ -37,6 +39,7 @@ impl Role {
         Role::SecretsUser,
         Role::MetricsPublisher,
         Role::TableContributor,
+        Role::TableReader,
     ];
 
     /// What Azure calls it.
@@ -50,6 +53,7 @@ impl Role {
             Role::SecretsUser => "Key Vault Secrets User",
             Role::MetricsPublisher => "Monitoring Metrics Publisher",
             Role::TableContributor => "Storage Table Data Contributor",
+            Role::TableReader => "Storage Table Data Reader",
         }
     }
 
@@ -64,6 +68,7 @@ impl Role {
             Role::SecretsUser => "4633458b-17de-408a-b874-0445c86b69e6",
             Role::MetricsPublisher => "3913510d-42f4-4e42-8a64-420c390055eb",
             Role::TableContributor => "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3",
+            Role::TableReader => "76199698-9eea-4c19-bc75-cec21354c6b6",
         }
     }
 }
@@ -75,6 +80,8 @@ pub enum Thing {
     Table(String, String),
     /// The storage account of a functions host, by the app.
     HostAccount(String),
+    /// The container of exports.
+    Backups,
     /// The container of undelivered events.
     DeadLetters,
     /// A queue of a service: the service, the queue.
@@ -92,6 +99,7 @@ impl fmt::Display for Thing {
         match self {
             Thing::Table(account, table) => write!(f, "the table {table} of {account}"),
             Thing::HostAccount(app) => write!(f, "the host's storage of {app}"),
+            Thing::Backups => f.write_str("the container of exports"),
             Thing::DeadLetters => f.write_str("the container of dead letters"),
             Thing::Queue(service, queue) => write!(f, "the queue {queue} of {service}"),
             Thing::Topic => f.write_str("the topic"),
@@ -130,6 +138,22 @@ pub(crate) struct Principal {
     pub id: Of<Text>,
     /// The principal's id.
     pub principal_id: Of<Text>,
+    /// Whether it is a group of people, which an environment need not have.
+    pub people: bool,
+}
+
+/// Who mends the system by hand, as roles are told.
+pub(crate) const OPERATORS: &str = "operators";
+
+/// What the parameter that names the operators means.
+pub(crate) const OPERATORS_ABOUT: &str =
+    "The object id of the Entra group that may look at and mend what went wrong; nobody may if it is empty.";
+
+impl Principal {
+    /// The operators, by the object id of their group.
+    pub(crate) fn operators(id: &Of<Text>) -> Self {
+        Principal { who: OPERATORS.to_owned(), id: id.clone(), principal_id: id.clone(), people: true }
+    }
 }
 
 /// Adds the assignment of a role on a resource.
@@ -150,8 +174,11 @@ pub(crate) fn assign<S: ResourceType>(
     let definition = role_definition_id(role.id());
     let name = guid([on.id(), principal.id.clone(), definition.clone()]);
     let properties = RoleAssignmentProperties::new(&principal.principal_id, definition)
-        .principal_type(PrincipalType::ServicePrincipal)
+        .principal_type(if principal.people { PrincipalType::Group } else { PrincipalType::ServicePrincipal })
         .description(format!("{} for {} on {thing}.", role.name(), principal.who));
     template.extend(&symbol, on, name, RoleAssignment::new(properties));
+    if principal.people {
+        template.only_if(&symbol, not(equals(&principal.id, "")));
+    }
     grants.push(Grant { who: principal.who.clone(), role, on: thing });
 }

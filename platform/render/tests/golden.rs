@@ -146,6 +146,22 @@ fn who_may_do_what() {
         hall-query: Monitoring Metrics Publisher on Application Insights
         hall-query: Storage Blob Data Owner on the host's storage of hall-query
         hall-query: Storage Table Data Contributor on the table faults of stskeinhall
+        operators: Azure Service Bus Data Receiver on the queue commands of desk
+        operators: Azure Service Bus Data Receiver on the queue commands of hall
+        operators: Azure Service Bus Data Receiver on the queue events of desk
+        operators: Azure Service Bus Data Receiver on the queue events of hall
+        operators: Azure Service Bus Data Sender on the queue commands of desk
+        operators: Azure Service Bus Data Sender on the queue commands of hall
+        operators: Azure Service Bus Data Sender on the queue events of desk
+        operators: Azure Service Bus Data Sender on the queue events of hall
+        operators: Storage Blob Data Contributor on the container of dead letters
+        operators: Storage Blob Data Contributor on the container of exports
+        operators: Storage Table Data Reader on the table events of stskeindesk
+        operators: Storage Table Data Reader on the table events of stskeinhall
+        operators: Storage Table Data Reader on the table events of stskeinhall1
+        operators: Storage Table Data Reader on the table faults of stskeindesk
+        operators: Storage Table Data Reader on the table faults of stskeinhall
+        operators: Storage Table Data Reader on the table faults of stskeinhall1
         the gateway: Key Vault Secrets User on the secret appinsights-connection-string
         the gateway: Monitoring Metrics Publisher on Application Insights
         the topic: Azure Service Bus Data Sender on the queue events of desk

@@ -14,8 +14,8 @@ use skein_model::azure::web::{
     UserAssignedIdentity,
 };
 
-use super::Inside;
 use super::platform::capital;
+use super::{Inside, blobs, container};
 
 /// The container of an app's package.
 pub(super) const PACKAGES: &str = "packages";
@@ -69,7 +69,8 @@ impl Inside<'_> {
         redundancy: &Of<SkuName>,
     ) -> Ref<StorageAccount> {
         let account = self.account(template, &format!("host{}", capital(binary)), name, redundancy);
-        self.container(template, &format!("packages{}", capital(binary)), &account, PACKAGES);
+        let blobs = blobs(template, &format!("host{}Blobs", capital(binary)), &account, None);
+        container(template, &format!("packages{}", capital(binary)), &blobs, PACKAGES);
         account
     }
 

@@ -238,6 +238,7 @@ pub(super) fn layer(graph: &Graph) -> Layer {
         who: WHO.to_owned(),
         id: nested.pass("gatewayId", value("gatewayId")),
         principal_id: nested.pass("gatewayPrincipalId", value("gatewayPrincipalId")),
+        people: false,
     };
     let name = nested.pass::<Text>("telemetryName", telemetry_name);
     let telemetry = nested.template.existing::<Component>("telemetry", name);

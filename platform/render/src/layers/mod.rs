@@ -6,7 +6,7 @@
 
 mod app;
 mod gateway;
-mod platform;
+pub(crate) mod platform;
 mod service;
 
 use skein_model::arm::{
@@ -331,21 +331,20 @@ impl Inside<'_> {
             .tags(self.tags());
         template.add(symbol, self.unique_account(name), account)
     }
-
-    /// The blobs of an account, kept for a week after they were deleted, and a container of them.
-    fn container(
-        &self,
-        template: &mut Template,
-        symbol: &str,
-        account: &Ref<StorageAccount>,
-        container: &str,
-    ) -> Ref<Container> {
-        let service = blobs(template, &format!("{symbol}Blobs"), account, None);
-        let properties = ContainerProperties::new().public_access(PublicAccess::None);
-        template.child(symbol, &service, container, Container::new().properties(properties))
-    }
 }
 
+/// A container that nobody sees without a role.
+fn container(
+    template: &mut Template,
+    symbol: &str,
+    blobs: &Ref<blobservices::BlobService>,
+    container: &str,
+) -> Ref<Container> {
+    let properties = ContainerProperties::new().public_access(PublicAccess::None);
+    template.child(symbol, blobs, container, Container::new().properties(properties))
+}
+
+/// The blobs of an account, kept for a week after they were deleted.
 fn blobs(
     template: &mut Template,
     symbol: &str,

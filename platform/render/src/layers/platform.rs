@@ -6,8 +6,8 @@ use skein_model::azure::components::{
     ApplicationInsightsComponentProperties, ApplicationType, Component, IngestionMode,
 };
 use skein_model::azure::consumption::{
-    Budget, BudgetComparisonExpression, BudgetComparisonExpressionOperator, BudgetFilter, BudgetProperties,
-    BudgetTimePeriod, Category, Notification, NotificationOperator, ThresholdType, TimeGrain,
+    Budget, BudgetComparisonExpression, BudgetComparisonExpressionOperator, BudgetFilter, BudgetFilterProperties,
+    BudgetProperties, BudgetTimePeriod, Category, Notification, NotificationOperator, ThresholdType, TimeGrain,
 };
 use skein_model::azure::eventgrid::{
     IdentityInfo, IdentityInfoType, InputSchema, MinimumTlsVersionAllowed, PublicNetworkAccess, Topic, TopicProperties,
@@ -20,11 +20,13 @@ use skein_model::azure::operationalinsights::{
 use skein_model::azure::{keyvault, msi, resources};
 use skein_model::{App, Graph};
 
-use super::{Base, Layer, PLATFORM, Watch, diagnose, number, redundancy, subscription_template};
-use crate::roles::{Grant, Need, Principal, Role, Thing, assign};
+use super::{Base, Layer, PLATFORM, Watch, blobs, container, diagnose, number, redundancy, subscription_template};
+use crate::roles::{Grant, Need, OPERATORS, OPERATORS_ABOUT, Principal, Role, Thing, assign};
 
 /// The container of events that could not be delivered.
-pub(super) const DEAD_LETTERS: &str = "eventgrid-deadletters";
+pub(crate) const DEAD_LETTERS: &str = "eventgrid-deadletters";
+/// The container of exports of all services: here, so that they outlive a service's own account.
+pub(crate) const BACKUPS: &str = "backups";
 /// The secret that tells where telemetry goes. It holds no key: the components take tokens only.
 pub(super) const TELEMETRY_SECRET: &str = "appinsights-connection-string";
 /// What the topic is called where roles are told.
@@ -41,17 +43,22 @@ pub(super) fn layer(graph: &Graph) -> Layer {
     ));
     let quota = number(&mut template, "logQuotaGb", "How much is logged in a day at most, in GB.", 1);
     let redundancy = redundancy(&mut template);
+    let operators = template.parameter(Parameter::new::<Text>("operatorsId", OPERATORS_ABOUT).or(""));
 
     let group =
         template.add("group", base.group(PLATFORM), resources::ResourceGroup::new(&base.location).tags(base.tags()));
     let told = |threshold: i64, kind: ThresholdType| {
         Notification::new([&email], true, NotificationOperator::GreaterThan, threshold).threshold_type(kind)
     };
-    let filter = BudgetFilter::new().tags(BudgetComparisonExpression::new(
-        "system",
-        BudgetComparisonExpressionOperator::In,
-        [graph.platform.system.as_str()],
-    ));
+    let tag = |name: &str, value: Of<Text>| {
+        BudgetFilterProperties::new().tags(BudgetComparisonExpression::new(
+            name,
+            BudgetComparisonExpressionOperator::In,
+            [value],
+        ))
+    };
+    let filter = BudgetFilter::new()
+        .and([tag("system", graph.platform.system.as_str().into()), tag("environment", base.environment.clone())]);
     let properties = BudgetProperties::new(budget, Category::Cost, TimeGrain::Monthly, BudgetTimePeriod::new(start))
         .filter(filter)
         .notifications([
@@ -68,6 +75,7 @@ pub(super) fn layer(graph: &Graph) -> Layer {
     let quota = nested.pass("logQuotaGb", quota);
     let redundancy =
         Of::trust(Value::from(nested.pass::<Text>("storageRedundancy", Of::<Text>::trust(Value::from(redundancy)))));
+    let operators = nested.pass::<Text>("operatorsId", operators);
     let inner = &mut nested.template;
     let mut grants: Vec<Grant> = Vec::new();
 
@@ -123,7 +131,9 @@ pub(super) fn layer(graph: &Graph) -> Layer {
     inner.child("telemetrySecret", &vault, TELEMETRY_SECRET, keyvault::Secret::new(properties));
 
     let account = inside.account(inner, "deadLetterAccount", &inside.names.platform_account(), &redundancy);
-    let dead_letters = inside.container(inner, "deadLetters", &account, DEAD_LETTERS);
+    let blobs = blobs(inner, "blobs", &account, None);
+    let dead_letters = container(inner, "deadLetters", &blobs, DEAD_LETTERS);
+    let backups = container(inner, "backups", &blobs, BACKUPS);
 
     let properties = TopicProperties::new()
         .input_schema(InputSchema::CloudEventSchemaV1_0)
@@ -138,9 +148,16 @@ pub(super) fn layer(graph: &Graph) -> Layer {
             .properties(properties)
             .tags(inside.tags()),
     );
-    let principal =
-        Principal { who: TOPIC.to_owned(), id: topic.id(), principal_id: topic.deployed().identity().principal_id() };
+    let principal = Principal {
+        who: TOPIC.to_owned(),
+        id: topic.id(),
+        principal_id: topic.deployed().identity().principal_id(),
+        people: false,
+    };
     assign(inner, &mut grants, &principal, Role::BlobContributor, &dead_letters, Thing::DeadLetters);
+    let people = Principal::operators(&operators);
+    assign(inner, &mut grants, &people, Role::BlobContributor, &dead_letters, Thing::DeadLetters);
+    assign(inner, &mut grants, &people, Role::BlobContributor, &backups, Thing::Backups);
 
     let receiver = EmailReceiver::new(email, "mail").use_common_alert_schema(true);
     let properties = ActionGroupActionGroup::new(true, "skein").email_receivers([receiver]);
@@ -198,12 +215,17 @@ pub(super) fn layer(graph: &Graph) -> Layer {
         template.output::<Text>(name, deployment.output(&output));
     }
 
-    let needs = if graph.services.iter().all(|service| service.handles.is_empty()) {
-        Vec::new()
-    } else {
-        let grant = Grant { who: TOPIC.to_owned(), role: Role::BlobContributor, on: Thing::DeadLetters };
-        vec![Need { grant, because: "the dead-letter destination".to_owned() }]
+    let need = |who: &str, on: Thing, because: &str| Need {
+        grant: Grant { who: who.to_owned(), role: Role::BlobContributor, on },
+        because: because.to_owned(),
     };
+    let mut needs = vec![
+        need(OPERATORS, Thing::Backups, "the export of a service"),
+        need(OPERATORS, Thing::DeadLetters, "the replay of undelivered events"),
+    ];
+    if graph.services.iter().any(|service| !service.handles.is_empty()) {
+        needs.push(need(TOPIC, Thing::DeadLetters, "the dead-letter destination"));
+    }
     Layer { name: PLATFORM.to_owned(), place: Place::default(), template, grants, needs }
 }
 

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::policy::{PolicyOf, policy_xml};
 use crate::queues::{DELIVERIES, DUPLICATE_DETECTION, LOCK, QUEUES, subject_prefixes};
-use crate::roles::{Grant, Need, Principal, Role, Thing, assign};
+use crate::roles::{Grant, Need, OPERATORS_ABOUT, Principal, Role, Thing, assign};
 use crate::settings::{Places, command_targets, query_tables, settings};
 
 const APPS: [App; 2] = [App::Command, App::Query];
@@ -120,6 +120,7 @@ struct Given {
     memory: Of<Int>,
     instances: Of<Int>,
     redundancy: Of<Text>,
+    operators: Of<Text>,
 }
 
 impl Given {
@@ -165,6 +166,7 @@ impl Given {
             memory: number(template, "instanceMemoryMB", "How large an instance is: 512, 2048 or 4096 MB.", 512),
             instances: number(template, "maximumInstanceCount", &instances, 40),
             redundancy: Of::trust(Value::from(redundancy(template))),
+            operators: template.parameter(Parameter::new::<Text>("operatorsId", OPERATORS_ABOUT).or("")),
         }
     }
 }
@@ -196,6 +198,7 @@ impl Identities {
             who: service.app(app).binary.clone(),
             id: nested.pass(&format!("{symbol}Id"), identity.id()),
             principal_id: nested.pass(&format!("{symbol}PrincipalId"), identity.deployed().properties().principal_id()),
+            people: false,
         }
     }
 
@@ -231,6 +234,11 @@ impl Own {
         let workspace = nested.pass("workspaceId", &given.workspace_id);
         let actions = nested.pass("actionGroupId", &given.action_group_id);
         let redundancy = Of::trust(Value::from(nested.pass::<Text>("storageRedundancy", &given.redundancy)));
+        let operators = Principal::operators(&nested.pass("operatorsId", &given.operators));
+        let mend = |role: Role, on: Thing| {
+            let grant = Grant { who: operators.who.clone(), role, on };
+            Need { grant, because: "the list and replay of dead letters".to_owned() }
+        };
         let principals = APPS.map(|app| (app, identities.pass(nested, service, app)));
 
         // Storage: the event store's shards, the views in the first of them.
@@ -257,6 +265,11 @@ impl Own {
                 for (_, principal) in principals.iter().filter(|(app, _)| apps.contains(app)) {
                     let thing = Thing::Table(name.clone(), table.to_owned());
                     assign(&mut nested.template, grants, principal, Role::TableContributor, &made, thing);
+                }
+                if Service::STORE_TABLES.contains(&table) {
+                    let thing = Thing::Table(name.clone(), table.to_owned());
+                    needs.push(mend(Role::TableReader, thing.clone()));
+                    assign(&mut nested.template, grants, &operators, Role::TableReader, &made, thing);
                 }
             }
             diagnose(&mut nested.template, &account, &workspace, false);
@@ -298,6 +311,12 @@ impl Own {
                 assign(&mut nested.template, grants, &principal, Role::QueueSender, commands, thing);
             }
         }
+        for (name, queue) in &queues {
+            for role in [Role::QueueReceiver, Role::QueueSender] {
+                needs.push(mend(role, thing(name)));
+                assign(&mut nested.template, grants, &operators, role, queue, thing(name));
+            }
+        }
         for ((_, principal), name) in principals.iter().zip([Service::COMMANDS, Service::EVENTS]) {
             assign(&mut nested.template, grants, principal, Role::QueueReceiver, queue(name), thing(name));
         }
@@ -307,6 +326,7 @@ impl Own {
                 who: TOPIC.to_owned(),
                 id: nested.pass("topicId", &given.topic_id),
                 principal_id: nested.pass("topicPrincipalId", &given.topic_principal_id),
+                people: false,
             };
             let (events, thing) = (queue(Service::EVENTS), thing(Service::EVENTS));
             assign(&mut nested.template, grants, &topic, Role::QueueSender, events, thing);
