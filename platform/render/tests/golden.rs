@@ -251,6 +251,17 @@ fn what_no_layer_makes_or_tells_is_refused() {
     graph.services.push(double);
     let errors = layers(&graph).expect_err("two accounts have one name");
     expect!["desk (platform/render/tests/golden.rs): Microsoft.Storage/storageAccounts {…} is made by desk1 (platform/render/tests/golden.rs), too"].assert_eq(&told(&errors[..1]));
+    // A trigger of a queue that nobody makes.
+    let trigger = skein_model::Trigger::ServiceBus {
+        queue: "lost".into(),
+        connection: skein_model::Connection::Events,
+        sessions: false,
+    };
+    graph.services[1].query.functions.push(skein_model::Function { name: "lost".into(), trigger });
+    let errors = layers(&graph).expect_err("a queue is missing");
+    let lost = errors.iter().position(|error| error.to_string().contains("lost")).expect("it is told");
+    expect!["hall (platform/render/tests/golden.rs): the setting EVENTS__fullyQualifiedNamespace of hall-query needs Azure Service Bus Data Receiver on the queue lost of hall, which nobody grants"].assert_eq(&told(&errors[lost..=lost]));
+    graph.services[1].query.functions.pop();
     // A name that is too long for a storage account.
     graph.services.pop();
     graph.services[0].shards = 1;

@@ -12,7 +12,7 @@ use skein_model::azure::consumption::{
 use skein_model::azure::eventgrid::{
     IdentityInfo, IdentityInfoType, InputSchema, MinimumTlsVersionAllowed, PublicNetworkAccess, Topic, TopicProperties,
 };
-use skein_model::azure::keyvault::{Family, Sku, SkuName, Vault, VaultProperties};
+use skein_model::azure::keyvault::{CreateMode, Family, Sku, SkuName, Vault, VaultProperties};
 use skein_model::azure::metricalerts::TimeAggregation;
 use skein_model::azure::operationalinsights::{
     Workspace, WorkspaceCapping, WorkspaceFeatures, WorkspaceProperties, WorkspaceSku, WorkspaceSkuName,
@@ -43,6 +43,9 @@ pub(super) fn layer(graph: &Graph) -> Layer {
     ));
     let quota = number(&mut template, "logQuotaGb", "How much is logged in a day at most, in GB.", 1);
     let redundancy = redundancy(&mut template);
+    let about =
+        "How the vault is made: recover where one of its name was deleted, since nobody can purge it before its time.";
+    let vault_mode = template.parameter(Parameter::new::<CreateMode>("vaultMode", about).or(CreateMode::Default));
     let operators = template.parameter(Parameter::new::<Text>("operatorsId", OPERATORS_ABOUT).or(""));
 
     let group =
@@ -76,6 +79,7 @@ pub(super) fn layer(graph: &Graph) -> Layer {
     let redundancy =
         Of::trust(Value::from(nested.pass::<Text>("storageRedundancy", Of::<Text>::trust(Value::from(redundancy)))));
     let operators = nested.pass::<Text>("operatorsId", operators);
+    let vault_mode = nested.pass::<CreateMode>("vaultMode", vault_mode);
     let inner = &mut nested.template;
     let mut grants: Vec<Grant> = Vec::new();
 
@@ -111,6 +115,7 @@ pub(super) fn layer(graph: &Graph) -> Layer {
     );
 
     let properties = VaultProperties::new(Sku::new(Family::A, SkuName::Standard), tenant().tenant_id())
+        .create_mode(vault_mode)
         .enable_rbac_authorization(true)
         .enable_soft_delete(true)
         .soft_delete_retention_in_days(90)
@@ -160,7 +165,7 @@ pub(super) fn layer(graph: &Graph) -> Layer {
     assign(inner, &mut grants, &people, Role::BlobContributor, &backups, Thing::Backups);
 
     let receiver = EmailReceiver::new(email, "mail").use_common_alert_schema(true);
-    let properties = ActionGroupActionGroup::new(true, "skein").email_receivers([receiver]);
+    let properties = ActionGroupActionGroup::new(true, inside.system).email_receivers([receiver]);
     let actions = inner.add(
         "actions",
         format!("ag-{}", inside.system),

@@ -24,7 +24,7 @@ use skein_model::azure::servicebus::{
 };
 use skein_model::azure::storage::{StorageAccount, Table, TableService};
 use skein_model::azure::{msi, resources};
-use skein_model::{App, Graph, Service};
+use skein_model::{App, Graph, Service, Trigger};
 
 use super::app::{AppParts, Registration};
 use super::platform::{DEAD_LETTERS, TELEMETRY_SECRET, TOPIC, capital};
@@ -317,8 +317,13 @@ impl Own {
                 assign(&mut nested.template, grants, &operators, role, queue, thing(name));
             }
         }
-        for ((_, principal), name) in principals.iter().zip([Service::COMMANDS, Service::EVENTS]) {
-            assign(&mut nested.template, grants, principal, Role::QueueReceiver, queue(name), thing(name));
+        for (app, principal) in &principals {
+            for function in &service.app(*app).functions {
+                let Trigger::ServiceBus { queue: name, .. } = &function.trigger else { continue };
+                // A trigger on a queue that is not made leaves its need unmet, which is told.
+                let Some((_, queue)) = queues.iter().find(|(known, _)| known == name) else { continue };
+                assign(&mut nested.template, grants, principal, Role::QueueReceiver, queue, thing(name));
+            }
         }
         let prefixes = subject_prefixes(service);
         if !prefixes.is_empty() {
