@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::build;
 
-/// Writes every layer's templates and the diagram.
+/// Writes every layer's templates, the policies, the diagram and the pipelines.
 pub fn run(out: Option<PathBuf>) -> Result<ExitCode> {
     let mut cargo = build::cargo();
     cargo.args(["build", "--quiet", "--package", "skein-infra"]);
@@ -19,5 +19,7 @@ pub fn run(out: Option<PathBuf>) -> Result<ExitCode> {
     let out = out.unwrap_or_else(|| target.join("render"));
     let mut command = Command::new(target.join("debug").join("skein-infra"));
     command.arg("render").arg("--out").arg(out);
+    // These are committed, so that Azure DevOps finds them.
+    command.arg("--pipelines").arg(build::root().join(".azure-pipelines"));
     crate::become_command(&mut command)
 }

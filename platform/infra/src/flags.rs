@@ -9,7 +9,7 @@ use lexopt::prelude::*;
 pub const HELP: &str = "\
 skein-infra graph                              the graph of all descriptors as JSON
 skein-infra resources --planes URL             the list of resources of a system whose planes are all at URL
-skein-infra render --out DIR                   the templates of every layer, and the diagram
+skein-infra render --out DIR [--pipelines DIR]  the templates of every layer, the policies and the diagram; the pipelines
 skein-infra packages --out DIR --binaries DIR  the package of each function app, DIR/{site}/, with its binary";
 
 /// What is asked for.
@@ -24,10 +24,12 @@ pub enum Task {
         /// Where all planes answer.
         planes: String,
     },
-    /// The templates and the diagram.
+    /// The templates, the policies and the diagram.
     Render {
         /// Where they are written.
         out: PathBuf,
+        /// Where the pipelines are written.
+        pipelines: Option<PathBuf>,
     },
     /// The packages.
     Packages {
@@ -40,12 +42,13 @@ pub enum Task {
 
 /// Reads the command line.
 pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
-    let (mut command, mut planes, mut out, mut binaries) = (None, None, None, None);
+    let (mut command, mut planes, mut out, mut binaries, mut pipelines) = (None, None, None, None, None);
     while let Some(arg) = args.next()? {
         match arg {
             Short('h') | Long("help") => return Ok(Task::Help),
             Long("planes") => planes = Some(args.value()?.string()?),
             Long("out") => out = Some(PathBuf::from(args.value()?)),
+            Long("pipelines") => pipelines = Some(PathBuf::from(args.value()?)),
             Long("binaries") => binaries = Some(PathBuf::from(args.value()?)),
             Value(value) if command.is_none() => command = Some(value.string()?),
             _ => return Err(arg.unexpected().into()),
@@ -55,7 +58,7 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
         None => Ok(Task::Help),
         Some("graph") => Ok(Task::Graph),
         Some("resources") => Ok(Task::Resources { planes: planes.context("resources needs --planes URL")? }),
-        Some("render") => Ok(Task::Render { out: out.context("render needs --out DIR")? }),
+        Some("render") => Ok(Task::Render { out: out.context("render needs --out DIR")?, pipelines }),
         Some("packages") => Ok(Task::Packages {
             out: out.context("packages needs --out DIR")?,
             binaries: binaries.context("packages needs --binaries DIR")?,

@@ -4,6 +4,7 @@
 mod evaluated;
 mod flags;
 mod packages;
+mod pipelines;
 mod platform;
 mod rendered;
 
@@ -23,7 +24,11 @@ fn main() -> Result<()> {
             let list = skein_render::resources(&graph()?, &Endpoints::loopback(&planes));
             print(&serde_json::to_string_pretty(&list)?)
         }
-        Task::Render { out } => rendered::write(&graph()?, &out),
+        Task::Render { out, pipelines } => {
+            let graph = graph()?;
+            rendered::write(&graph, &out)?;
+            pipelines.map_or(Ok(()), |folder| pipelines::write(&graph, &folder))
+        }
         Task::Packages { out, binaries } => packages::write(&graph()?, &out, &binaries),
     }
 }

@@ -1,6 +1,8 @@
-//! The policies of API Management, as text.
+//! The policies of API Management, as text, for either tier of the gateway.
 
+use skein_model::arm::{Of, Text, either, equals};
 use skein_model::{Graph, Service};
+use skein_policies::{ControlFlow, NamedValue, PolicyError, Tier, control_flow, gateway};
 
 /// Whose policy it is.
 #[derive(Debug, Clone, Copy)]
@@ -11,24 +13,108 @@ pub enum PolicyOf<'a> {
     Service(&'a Service),
 }
 
-/// The XML of a policy.
-pub fn policy_xml(_graph: &Graph, of: PolicyOf<'_>) -> String {
-    let inbound = match of {
-        PolicyOf::Gateway => String::new(),
+/// The XML of a policy, in the format [`skein_policies::FORMAT`].
+///
+/// # Errors
+/// A policy that the tier does not take.
+pub fn policy_xml(of: PolicyOf<'_>, tier: Tier) -> Result<String, PolicyError> {
+    match of {
+        PolicyOf::Gateway => gateway(tier).print(tier),
         PolicyOf::Service(service) => {
-            format!("<base /><set-backend-service backend-id=\"{}\" />", service.query.binary)
+            ControlFlow::between(&service.command.binary, &service.query.binary).policy(tier).print(tier)
         }
-    };
-    let base = match of {
-        PolicyOf::Gateway => "",
-        PolicyOf::Service(_) => "<base />",
-    };
-    let backend = match of {
-        PolicyOf::Gateway => "<forward-request />",
-        PolicyOf::Service(_) => "<base />",
-    };
-    format!(
-        "<policies><inbound>{inbound}</inbound><backend>{backend}</backend><outbound>{base}</outbound>\
-         <on-error>{base}</on-error></policies>"
-    )
+    }
+}
+
+/// A shared fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FragmentXml {
+    /// Its name at the gateway.
+    pub name: &'static str,
+    /// What it is for.
+    pub description: &'static str,
+    /// The document, the same in every tier.
+    pub xml: String,
+}
+
+/// The fragments that the policies include.
+///
+/// # Errors
+/// A fragment that a tier does not take.
+pub fn fragments() -> Result<Vec<FragmentXml>, PolicyError> {
+    let printed = control_flow::fragments(Tier::Consumption)?;
+    Ok(printed.into_iter().map(|(name, description, xml)| FragmentXml { name, description, xml }).collect())
+}
+
+/// The named values that the policies need: name at the gateway, and what it holds.
+pub const NAMED_VALUES: [(NamedValue, &str); 5] = [
+    (control_flow::APP_AUDIENCE, "appAudience"),
+    (control_flow::AUDIENCE, "tokenAudience"),
+    (control_flow::ISSUER, "tokenIssuer"),
+    (control_flow::OPENID_CONFIG, "tokenConfiguration"),
+    (control_flow::SITE_ORIGIN, "siteUrl"),
+];
+
+/// The documents as files, by path, in the order of their paths.
+///
+/// # Errors
+/// A document that a tier does not take.
+pub(crate) fn files(graph: &Graph) -> Result<Vec<(String, String)>, PolicyError> {
+    let mut files: Vec<_> = fragments()?
+        .into_iter()
+        .map(|fragment| (format!("policies/fragments/{}.xml", fragment.name), fragment.xml))
+        .collect();
+    for tier in Tier::ALL {
+        let folder = format!("policies/{}", tier.sku().to_lowercase());
+        files.push((format!("{folder}/gateway.xml"), policy_xml(PolicyOf::Gateway, tier)?));
+        for service in graph.gateway.services.iter().filter_map(|name| graph.service(name)) {
+            files.push((format!("{folder}/{}.xml", service.name), policy_xml(PolicyOf::Service(service), tier)?));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The policies of a template: checked before it is made, so that making it cannot fail.
+pub(crate) struct Policies {
+    gateway: [String; 2],
+    services: Vec<(String, [String; 2])>,
+    pub(crate) fragments: Vec<FragmentXml>,
+}
+
+impl Policies {
+    pub(crate) fn new(graph: &Graph) -> Result<Self, PolicyError> {
+        let both = |of: PolicyOf<'_>| {
+            let [consumption, dedicated] = Tier::ALL.map(|tier| policy_xml(of, tier));
+            Ok([compact(&consumption?), compact(&dedicated?)])
+        };
+        let services = graph.services.iter();
+        let services = services.map(|service| Ok((service.name.clone(), both(PolicyOf::Service(service))?)));
+        Ok(Policies {
+            gateway: both(PolicyOf::Gateway)?,
+            services: services.collect::<Result<_, PolicyError>>()?,
+            fragments: fragments()?,
+        })
+    }
+
+    /// The gateway's own policy, by the parameter that names the tier.
+    pub(crate) fn gateway(&self, tier: &Of<Text>) -> Of<Text> {
+        by_tier(tier, &self.gateway)
+    }
+
+    /// A service's policy; nothing where the service is not of the graph.
+    pub(crate) fn service(&self, name: &str, tier: &Of<Text>) -> Of<Text> {
+        let found = self.services.iter().find(|(service, _)| service == name);
+        found.map_or_else(|| Of::from(""), |(_, texts)| by_tier(tier, texts))
+    }
+}
+
+fn by_tier(tier: &Of<Text>, [consumption, dedicated]: &[String; 2]) -> Of<Text> {
+    either(equals(tier, Tier::Consumption.sku()), consumption.as_str(), dedicated.as_str())
+}
+
+/// The document without line ends, for a text within an expression of a template. An attribute turns them into blanks in
+/// any case.
+fn compact(xml: &str) -> String {
+    xml.lines().map(str::trim_start).collect::<Vec<_>>().join(" ")
 }

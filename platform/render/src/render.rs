@@ -5,9 +5,10 @@ use skein_model::Graph;
 use crate::arm::arm;
 use crate::diagram::diagram;
 use crate::layers::{RenderError, layers};
+use crate::policy;
 
-/// The rendered files by path, in the order of their paths: `arm/{layer}.json` and
-/// `diagram.md`. The same graph gives the same bytes.
+/// The rendered files by path, in the order of their paths: `arm/{layer}.json`,
+/// `policies/{tier}/{api}.xml`, `policies/fragments/{name}.xml` and `diagram.md`. The same graph gives the same bytes.
 ///
 /// # Errors
 /// Everything that is wrong with the graph's layers.
@@ -22,6 +23,7 @@ pub fn render(graph: &Graph) -> Result<Vec<(String, String)>, Vec<RenderError>> 
             }
         }
     }
+    files.extend(policy::files(graph).map_err(|error| vec![RenderError::from(error)])?);
     files.push(("diagram.md".to_owned(), diagram(graph)));
     files.sort();
     if errors.is_empty() { Ok(files) } else { Err(errors) }

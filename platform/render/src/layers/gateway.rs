@@ -4,14 +4,18 @@
 //! platform's group; then what needs the roles.
 
 use skein_model::Graph;
-use skein_model::arm::{Expr, Int, Nested, Of, Parameter, Place, Text, Value, either, equals, join, not, replace};
+use skein_model::arm::{
+    Expr, Int, Nested, Of, Parameter, Place, Text, Value, either, environment, equals, format, join, not, replace,
+    tenant,
+};
 use skein_model::azure::apimanagement::{
     AlwaysLog, ApiManagementServiceIdentity, ApiManagementServiceIdentityType, ApiManagementServiceProperties,
     ApiManagementServiceSkuProperties, ApiManagementServiceSkuPropertiesName, Diagnostic, DiagnosticContractProperties,
     HttpCorrelationProtocol, KeyVaultContractCreatePropertiesOrKeyVaultContractProperties as KeyVaultProperties,
     Logger, LoggerContractProperties, LoggerType, NamedValue,
     NamedValueCreateContractPropertiesOrNamedValueContractProperties as NamedValueProperties, Policy,
-    PolicyContractProperties, PolicyContractPropertiesFormat, SamplingSettings, SamplingType, Service, Verbosity,
+    PolicyContractProperties, PolicyContractPropertiesFormat, PolicyFragment, PolicyFragmentContractProperties,
+    PolicyFragmentContractPropertiesFormat, SamplingSettings, SamplingType, Service, Verbosity,
 };
 use skein_model::azure::blobservices::StaticWebsite;
 use skein_model::azure::cdn::{
@@ -33,9 +37,9 @@ use skein_model::azure::signalr::{
     SignalRProperties, SignalRTlsSettings,
 };
 
-use super::platform::TELEMETRY_SECRET;
+use super::platform::{TELEMETRY_SECRET, capital};
 use super::{Base, GATEWAY, Layer, PLATFORM, blobs, diagnose, redundancy, subscription_template};
-use crate::policy::{PolicyOf, policy_xml};
+use crate::policy::{NAMED_VALUES, Policies};
 use crate::roles::{Grant, Need, Principal, Role, Thing, assign};
 
 /// What the gateway is called where roles are told.
@@ -43,7 +47,7 @@ const WHO: &str = "the gateway";
 /// How many requests of one address Front Door lets through in a minute.
 const REQUESTS_A_MINUTE: i64 = 1000;
 
-pub(super) fn layer(graph: &Graph) -> Layer {
+pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
     let mut template = subscription_template();
     let base = Base::new(&graph.platform, GATEWAY, &mut template);
     let about = "The tier of API Management: Consumption is paid by the call, StandardV2 limits by key.";
@@ -59,6 +63,17 @@ pub(super) fn layer(graph: &Graph) -> Layer {
             .one_of(&["Free_F1", "Standard_S1"])
             .or("Free_F1"),
     );
+    let authority = || format("{0}{1}/v2.0", [environment().authentication().login_endpoint(), tenant().tenant_id()]);
+    let issuer =
+        template.parameter(Parameter::new::<Text>("tokenIssuer", "Who issues the clients' tokens.").or(authority()));
+    let configuration = template.parameter(
+        Parameter::new::<Text>("tokenConfiguration", "The OpenID configuration of who issues the clients' tokens.")
+            .or(join([Expr::from(authority()), "/.well-known/openid-configuration".into()])),
+    );
+    let audience = "The audience of the clients' tokens, as in api://skein-dev-clients.";
+    let audience = template.parameter(Parameter::new::<Text>("tokenAudience", audience));
+    let app_audience = "The audience of the function apps' tokens, as in api://skein-dev.";
+    let app_audience = template.parameter(Parameter::new::<Text>("appAudience", app_audience));
     let redundancy = redundancy(&mut template);
     let platform = |template: &mut _, output: &str, about: &str| Base::from_layer(template, PLATFORM, output, about);
     let platform_group = platform(&mut template, "platformGroup", "The platform's resource group.");
@@ -221,6 +236,7 @@ pub(super) fn layer(graph: &Graph) -> Layer {
         ("gatewayName", service.name()),
         ("gatewayId", service.id()),
         ("gatewayPrincipalId", service.deployed().identity().principal_id()),
+        ("gatewayTier", Of::trust(Value::from(tier_inside.clone()))),
         ("gatewayUrl", service.deployed().properties().gateway_url()),
         ("signalrName", signalr.name()),
         ("siteAccount", account.name()),
@@ -250,6 +266,14 @@ pub(super) fn layer(graph: &Graph) -> Layer {
     assign(&mut nested.template, &mut grants, &principal, Role::MetricsPublisher, &telemetry, Thing::Insights);
     let telemetry_id = nested.template.output::<Text>("telemetryId", telemetry.id());
     let roles = template.nest("platform", format!("{PLATFORM}-{GATEWAY}"), platform_group, nested);
+
+    let held = [
+        ("appAudience", app_audience),
+        ("siteUrl", value("siteUrl")),
+        ("tokenAudience", audience),
+        ("tokenConfiguration", configuration),
+        ("tokenIssuer", issuer),
+    ];
 
     // What needs those roles.
     let mut nested = Nested::new();
@@ -291,9 +315,30 @@ pub(super) fn layer(graph: &Graph) -> Layer {
         .sampling(SamplingSettings::new().sampling_type(SamplingType::Fixed).percentage(100))
         .verbosity(Verbosity::Information);
     inner.child("diagnostic", &service, "applicationinsights", Diagnostic::new().properties(properties));
-    let properties = PolicyContractProperties::new(policy_xml(graph, PolicyOf::Gateway))
-        .format(PolicyContractPropertiesFormat::Rawxml);
-    inner.child("policy", &service, "policy", Policy::new().properties(properties));
+    // What the policies are made of comes before them.
+    let mut made = Vec::new();
+    for (name, holds) in NAMED_VALUES {
+        let (_, value) = held.iter().find(|(known, _)| *known == holds).expect("every named value is held");
+        let value = nested.pass::<Text>(holds, value);
+        let properties = NamedValueProperties::new(name.name()).value(value);
+        let symbol = format!("value{}", capital(holds));
+        nested.template.child(&symbol, &service, name.name(), NamedValue::new().properties(properties));
+        made.push(symbol);
+    }
+    for fragment in &policies.fragments {
+        let properties = PolicyFragmentContractProperties::new(fragment.xml.as_str())
+            .description(fragment.description)
+            .format(PolicyFragmentContractPropertiesFormat::Xml);
+        let symbol = format!("fragment{}", fragment.name.split('-').map(capital).collect::<String>());
+        nested.template.child(&symbol, &service, fragment.name, PolicyFragment::new().properties(properties));
+        made.push(symbol);
+    }
+    let tier = nested.pass::<Text>("gatewayTier", value("gatewayTier"));
+    let properties = PolicyContractProperties::new(policies.gateway(&tier)).format(PolicyContractPropertiesFormat::Xml);
+    nested.template.child("policy", &service, "policy", Policy::new().properties(properties));
+    for earlier in made {
+        nested.template.after("policy", &earlier);
+    }
     template.nest("settings", format!("{GATEWAY}-settings"), group.name(), nested);
 
     template.output::<Text>("gatewayGroup", group.name());

@@ -25,6 +25,7 @@ use skein_model::azure::{blobservices, metricalerts};
 use skein_model::{Graph, Platform};
 
 use crate::names::Names;
+use crate::policy::Policies;
 use crate::roles::{Grant, Need};
 
 /// The platform's name as a layer.
@@ -69,6 +70,9 @@ impl Layer {
 /// What is wrong with a layer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RenderError {
+    /// A policy that API Management would not take.
+    #[error("a policy of the gateway: {0}")]
+    Policy(#[from] skein_policies::PolicyError),
     /// A flaw of its template.
     #[error("{layer}: {flaw}")]
     Template {
@@ -142,8 +146,9 @@ pub enum RenderError {
 /// # Errors
 /// Everything that is wrong with them; see [`RenderError`].
 pub fn layers(graph: &Graph) -> Result<Vec<Layer>, Vec<RenderError>> {
-    let mut layers = vec![platform::layer(graph), gateway::layer(graph)];
-    layers.extend(graph.services.iter().map(|service| service::layer(graph, service)));
+    let policies = Policies::new(graph).map_err(|error| vec![RenderError::from(error)])?;
+    let mut layers = vec![platform::layer(graph), gateway::layer(graph, &policies)];
+    layers.extend(graph.services.iter().map(|service| service::layer(graph, service, &policies)));
     check(&layers)?;
     Ok(layers)
 }

@@ -31,14 +31,14 @@ use super::platform::{DEAD_LETTERS, TELEMETRY_SECRET, TOPIC, capital};
 use super::{
     Base, GATEWAY, Inside, Layer, PLATFORM, Watch, blobs, diagnose, number, redundancy, subscription_template,
 };
-use crate::policy::{PolicyOf, policy_xml};
+use crate::policy::Policies;
 use crate::queues::{DELIVERIES, DUPLICATE_DETECTION, LOCK, QUEUES, subject_prefixes};
 use crate::roles::{Grant, Need, OPERATORS_ABOUT, Principal, Role, Thing, assign};
 use crate::settings::{Places, command_targets, query_tables, settings};
 
 const APPS: [App; 2] = [App::Command, App::Query];
 
-pub(super) fn layer(graph: &Graph, service: &Service) -> Layer {
+pub(super) fn layer(graph: &Graph, service: &Service, policies: &Policies) -> Layer {
     let mut template = subscription_template();
     let base = Base::new(&graph.platform, &service.name, &mut template);
     let given = Given::declare(&mut template, service);
@@ -75,10 +75,10 @@ pub(super) fn layer(graph: &Graph, service: &Service) -> Layer {
 
     let mut nested = Nested::new();
     in_gateway(
-        graph,
         service,
         &mut nested,
         &given,
+        policies,
         own.urls.iter().map(|(app, url)| (*app, deployment.output(url))).collect(),
     );
     template.nest("gateway", format!("{GATEWAY}-{}", service.name), &given.gateway_group, nested);
@@ -113,6 +113,7 @@ struct Given {
     action_group_id: Of<Text>,
     gateway_group: Of<Text>,
     gateway_name: Of<Text>,
+    gateway_tier: Of<Text>,
     gateway_principal_id: Of<Text>,
     registration: Registration,
     site_url: Of<Text>,
@@ -145,6 +146,7 @@ impl Given {
             action_group_id: platform(template, "actionGroupId", "Who is told of alerts."),
             gateway_group: gateway(template, "gatewayGroup", "The gateway's resource group."),
             gateway_name: gateway(template, "gatewayName", "The name of API Management."),
+            gateway_tier: gateway(template, "gatewayTier", "The tier of API Management."),
             gateway_principal_id: gateway(template, "gatewayPrincipalId", "The principal that calls the apps."),
             registration: Registration {
                 client_id: said(template, "appClientId", "The client id of the function apps' Entra application."),
@@ -599,7 +601,7 @@ fn in_platform(
 }
 
 /// What the service puts into the gateway's group: its API, its backends and its policy.
-fn in_gateway(graph: &Graph, service: &Service, nested: &mut Nested, given: &Given, urls: Vec<(App, Of<Text>)>) {
+fn in_gateway(service: &Service, nested: &mut Nested, given: &Given, policies: &Policies, urls: Vec<(App, Of<Text>)>) {
     let name = nested.pass::<Text>("gatewayName", &given.gateway_name);
     let gateway = nested.template.existing::<apimanagement::Service>("gateway", name);
     let mut backends = Vec::new();
@@ -625,8 +627,9 @@ fn in_gateway(graph: &Graph, service: &Service, nested: &mut Nested, given: &Giv
         let name = format!("graphql-{}", method.to_lowercase());
         nested.template.child(&symbol, &api, name, ApiOperation::new().properties(properties));
     }
-    let properties = PolicyContractProperties::new(policy_xml(graph, PolicyOf::Service(service)))
-        .format(PolicyContractPropertiesFormat::Rawxml);
+    let tier = nested.pass::<Text>("gatewayTier", &given.gateway_tier);
+    let properties = PolicyContractProperties::new(policies.service(&service.name, &tier))
+        .format(PolicyContractPropertiesFormat::Xml);
     nested.template.child("policy", &api, "policy", ApiPolicy::new().properties(properties));
     for backend in backends {
         nested.template.after("policy", &backend);
