@@ -271,3 +271,19 @@ fn what_no_layer_makes_or_tells_is_refused() {
     let long = errors.iter().position(|error| error.to_string().contains("store0")).expect("it is told");
     expect!["receptionists (platform/render/tests/golden.rs): service.store0: the name of Microsoft.Storage/storageAccounts is between 28 and 28 characters long, it must be between 3 and 24 (platform/render/src/layers/mod.rs:337)"].assert_eq(&told(&errors[long..=long]));
 }
+
+#[test]
+fn a_changed_property_is_a_changed_line() {
+    let before = render(&graph()).expect("the layers fit together");
+    let mut changed = graph();
+    changed.platform.event_minutes = 60;
+    let after = render(&changed).expect("the layers fit together");
+    let mut lines = Vec::new();
+    for ((path, before), (_, after)) in before.iter().zip(&after) {
+        assert_eq!(before.lines().count(), after.lines().count(), "{path}");
+        let both = before.lines().zip(after.lines()).filter(|(before, after)| before != after);
+        lines.extend(both.map(|(before, after)| format!("{path}: {} → {}", before.trim(), after.trim())));
+    }
+    expect![[r#"arm/desk.json: "eventTimeToLiveInMinutes": 1440 → "eventTimeToLiveInMinutes": 60"#]]
+        .assert_eq(&lines.join("\n"));
+}

@@ -36,7 +36,7 @@
 //! SBQueueProperties::new().requires_session("yes");
 //! ```
 //! Nor a queue below anything but a namespace:
-//! ```compile_fail,E0308
+//! ```compile_fail,E0271
 //! # use skein_model::arm::{Scope, Template};
 //! # use skein_model::azure::{msi, servicebus::Queue};
 //! let mut template = Template::new(Scope::Group);
