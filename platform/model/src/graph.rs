@@ -96,6 +96,8 @@ const MAX_SYSTEM_CHARS: usize = 7;
 const MAX_SERVICE_CHARS: usize = 13;
 /// Two digits of a storage account's name.
 const MAX_SHARDS: u32 = 99;
+/// What a counter of the gateway holds.
+const MAX_CALLS: u32 = 1_000_000_000;
 
 impl Graph {
     /// The graph, once everything in it fits together.
@@ -126,6 +128,8 @@ impl Graph {
         for service in &self.services {
             name(&service.name, MAX_SERVICE_CHARS)?;
             bound("the number of shards", service.shards.into(), MAX_SHARDS)?;
+            bound("the number of calls in a minute", service.limits.calls_per_minute, MAX_CALLS)?;
+            bound("the number of calls in a day", service.limits.calls_per_day.unwrap_or(1), MAX_CALLS)?;
             if !names.insert(service.name.as_str()) {
                 return Err(GraphError::Duplicate(service.name.clone()));
             }
@@ -251,5 +255,8 @@ mod tests {
         let mut sharded = Service::new("desk");
         sharded.shards = 0;
         check(vec![sharded], "the number of shards is 0, at most 99 is allowed and at least 1");
+        let mut silent = Service::new("desk");
+        silent.limits.calls_per_minute = 0;
+        check(vec![silent], "the number of calls in a minute is 0, at most 1000000000 is allowed and at least 1");
     }
 }

@@ -26,9 +26,27 @@ pub struct Service {
     /// How many storage accounts share its event store. An aggregate never moves, so that this is fixed once events
     /// are stored.
     pub shards: u16,
+    /// How many requests the gateway takes from one subject.
+    pub limits: Limits,
     /// Where the descriptor stands in the source, for errors. Lost where a graph is read from a file.
     #[serde(skip)]
     pub place: Place,
+}
+
+/// How many requests of a service's API the gateway takes from one subject, where its tier can count them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// In a minute.
+    pub calls_per_minute: u32,
+    /// In a day; any number where it is not said.
+    pub calls_per_day: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { calls_per_minute: 600, calls_per_day: None }
+    }
 }
 
 /// An integration event that a service publishes.
@@ -176,6 +194,7 @@ impl Service {
             tables: Vec::new(),
             sends_to: Vec::new(),
             shards: 1,
+            limits: Limits::default(),
             place: Place::here(),
         }
     }

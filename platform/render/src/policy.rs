@@ -21,7 +21,11 @@ pub fn policy_xml(of: PolicyOf<'_>, tier: Tier) -> Result<String, PolicyError> {
     match of {
         PolicyOf::Gateway => gateway(tier).print(tier),
         PolicyOf::Service(service) => {
-            ControlFlow::between(&service.command.binary, &service.query.binary).policy(tier).print(tier)
+            let limits = service.limits;
+            let flow = ControlFlow::between(&service.command.binary, &service.query.binary)
+                .calls_per_minute(limits.calls_per_minute.into());
+            let flow = limits.calls_per_day.into_iter().fold(flow, |flow, calls| flow.calls_per_day(calls.into()));
+            flow.policy(tier).print(tier)
         }
     }
 }

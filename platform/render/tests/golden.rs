@@ -5,7 +5,7 @@ use std::process::Command;
 
 use expect_test::{expect, expect_file};
 use skein_model::arm::{Parameter, Text};
-use skein_model::{Gateway, Graph, Handled, Platform, Published, Service};
+use skein_model::{Gateway, Graph, Handled, Limits, Platform, Published, Service};
 use skein_render::{Endpoints, Grant, Layer, RenderError, Role, Thing, check, layers, package, render, resources};
 
 fn graph() -> Graph {
@@ -14,6 +14,7 @@ fn graph() -> Graph {
     let mut desk = Service::new("desk").sends_to("hall");
     desk.publishes = vec![published("desk.TicketOpened.v1", "ticket")];
     desk.handles = vec![handled("tickets", &["ticket"]), handled("greet", &["ticket", "guest"])];
+    desk.limits = Limits { calls_per_minute: 120, calls_per_day: Some(50_000) };
     desk.tables = vec!["reactions".into(), "tickets".into()];
     let mut hall = Service::new("hall");
     hall.publishes = vec![published("hall.GuestCame.v1", "guest")];
