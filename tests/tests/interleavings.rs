@@ -421,7 +421,7 @@ fn customer(chance: &mut Chance) -> Option<String> {
 
 fn place(chance: &mut Chance, id: &str) -> Outgoing {
     let (customer_id, lines) = (customer(chance), lines(chance));
-    to::<Order, _>(id, PlaceOrder { customer_id, country: None, placed_at: None, lines })
+    to::<Order, _>(id, PlaceOrder { customer_id, country: None, placed_at: None, lines, contact: None })
 }
 
 fn shuffled(mut commands: Vec<Outgoing>, chance: &mut Chance) -> VecDeque<Outgoing> {
@@ -497,7 +497,8 @@ fn with_stock_for_all_every_order_is_confirmed() {
 fn sixty_four_buyers_of_ten_units_buy_ten() {
     for_seeds(50, |seed| {
         let line = || Line { sku: "85123A".to_owned(), description: None, quantity: 1, unit_price: Decimal::ONE };
-        let order = || PlaceOrder { customer_id: None, country: None, placed_at: None, lines: vec![line()] };
+        let order =
+            || PlaceOrder { customer_id: None, country: None, placed_at: None, lines: vec![line()], contact: None };
         let mut commands = VecDeque::from([to::<Stock, _>("85123A", ReceiveStock { quantity: 10 })]);
         commands.extend((0..64).map(|number| to::<Order, _>(&number.to_string(), order())));
         let rest = run(seed, commands);

@@ -4,4 +4,5 @@ mod architecture;
 mod interleavings;
 mod kills;
 mod orders;
+mod privacy;
 mod totals;

@@ -49,7 +49,7 @@ impl World {
             "Microsoft.EventGrid/topics" => {
                 properties["endpoint"] = format!("http://planes/eventgrid/{name}/api/events").into();
             }
-            "Microsoft.KeyVault/vaults" => properties["vaultUri"] = format!("http://planes/vaults/{name}/").into(),
+            "Microsoft.KeyVault/vaults" => properties["vaultUri"] = format!("http://planes/keyvault/{name}/").into(),
             "Microsoft.Insights/components" => properties["ConnectionString"] = "where telemetry goes".into(),
             "Microsoft.ApiManagement/service" => properties["gatewayUrl"] = format!("https://{name}.example").into(),
             "Microsoft.Cdn/profiles/afdEndpoints" => properties["hostName"] = format!("{name}.example").into(),

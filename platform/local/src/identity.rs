@@ -71,10 +71,10 @@ pub struct Unauthorized(pub String);
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
     /// The key's file cannot be read or written.
-    #[error("cannot read or write the issuer's key {0}")]
+    #[error("cannot read or write the key {0}")]
     Io(String, #[source] std::io::Error),
     /// The key's file holds no RSA key, or the key cannot be used.
-    #[error("the issuer's key {0}: {1}")]
+    #[error("the key {0}: {1}")]
     Key(String, String),
 }
 
@@ -125,6 +125,32 @@ fn now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
 }
 
+/// The RSA key `{name}.pem` of a folder, made the first time, readable by its owner only. Two processes that do so at
+/// once end with the same key.
+pub(crate) fn private_key(folder: &Path, name: &str) -> Result<rsa::PrivateKey, IssuerError> {
+    let path = folder.join(format!("{name}.pem"));
+    let io = |error| IssuerError::Io(path.display().to_string(), error);
+    let unusable = |error: String| IssuerError::Key(path.display().to_string(), error);
+    if !path.exists() {
+        fs::create_dir_all(folder).map_err(io)?;
+        let mut random = rsa::rand_core::UnwrapErr(getrandom::SysRng);
+        let key = rsa::PrivateKey::new(&mut random, KEY_BITS).map_err(|error| unusable(error.to_string()))?;
+        let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|error| unusable(error.to_string()))?;
+        let draft = folder.join(format!("{name}.{}.pem", uuid::Uuid::new_v4()));
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(io)?;
+        file.write_all(pem.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+        // A link fails where another process was faster; its key is then the key.
+        let linked = fs::hard_link(&draft, &path);
+        fs::remove_file(&draft).map_err(io)?;
+        match linked {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(error)),
+            _ => {}
+        }
+    }
+    let pem = fs::read_to_string(&path).map_err(io)?;
+    rsa::PrivateKey::from_pkcs8_pem(&pem).map_err(|error| unusable(error.to_string()))
+}
+
 impl Issuer {
     /// Opens the issuer of a state folder (`identity/` under it); makes the key the first time, readable by its owner
     /// only. Two processes that do so at once end with the same key.
@@ -132,27 +158,7 @@ impl Issuer {
     /// # Errors
     /// A folder that cannot be written, or a file that holds no key.
     pub fn open(folder: &Path) -> Result<Self, IssuerError> {
-        let path = folder.join("issuer.pem");
-        let io = |error| IssuerError::Io(path.display().to_string(), error);
-        let unusable = |error: String| IssuerError::Key(path.display().to_string(), error);
-        if !path.exists() {
-            fs::create_dir_all(folder).map_err(io)?;
-            let mut random = rsa::rand_core::UnwrapErr(getrandom::SysRng);
-            let key = rsa::PrivateKey::new(&mut random, KEY_BITS).map_err(|error| unusable(error.to_string()))?;
-            let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|error| unusable(error.to_string()))?;
-            let draft = folder.join(format!("issuer.{}.pem", uuid::Uuid::new_v4()));
-            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(io)?;
-            file.write_all(pem.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
-            // A link fails where another process was faster; its key is then the key.
-            let linked = fs::hard_link(&draft, &path);
-            fs::remove_file(&draft).map_err(io)?;
-            match linked {
-                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(error)),
-                _ => {}
-            }
-        }
-        let pem = fs::read_to_string(&path).map_err(io)?;
-        let key = rsa::PrivateKey::from_pkcs8_pem(&pem).map_err(|error| unusable(error.to_string()))?;
+        let key = private_key(folder, "issuer")?;
         let public = key.to_public_key();
         let kid = URL_SAFE_NO_PAD.encode(&Sha256::digest(public.n_bytes())[..15]);
         Ok(Issuer { key, public, kid, verified: Mutex::new(HashMap::new()) })

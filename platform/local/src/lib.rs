@@ -14,3 +14,4 @@ pub mod sites;
 pub mod tables;
 pub mod topic;
 pub mod trace;
+pub mod vault;

@@ -143,6 +143,8 @@ pub struct Plan {
     pub containers: BTreeSet<(String, String)>,
     /// Queues.
     pub queues: Vec<Queue>,
+    /// Keys of vaults, as vault and name.
+    pub vault_keys: Vec<(String, String)>,
     /// Topics, with the principal that each delivers as.
     pub topics: BTreeMap<String, Option<String>>,
     /// Subscriptions.
@@ -240,6 +242,7 @@ impl Plan {
         let mut identities = BTreeMap::new();
         let mut auths = BTreeMap::new();
         let mut namespaces = BTreeSet::new();
+        let mut vaults = BTreeSet::new();
         for resource in list {
             if resource.is("Microsoft.ManagedIdentity/userAssignedIdentities") {
                 let [name] = resource.segments()?;
@@ -254,6 +257,9 @@ impl Plan {
             } else if resource.is("Microsoft.ServiceBus/namespaces") {
                 let [name] = resource.segments()?;
                 namespaces.insert(name.to_owned());
+            } else if resource.is("Microsoft.KeyVault/vaults") {
+                let [name] = resource.segments()?;
+                vaults.insert(name.to_owned());
             } else if resource.is("Microsoft.EventGrid/topics") {
                 let [name] = resource.segments()?;
                 let principal = resource.identity.get("principalId").and_then(Value::as_str).map(str::to_owned);
@@ -285,6 +291,15 @@ impl Plan {
                 let settings =
                     QueueSettings::from_arm(properties).map_err(|error| resource.error(error.to_string()))?;
                 plan.queues.push(Queue { namespace: namespace.to_owned(), name: name.to_owned(), settings });
+            } else if resource.is("Microsoft.KeyVault/vaults/keys") {
+                let [vault, key] = resource.segments()?;
+                if !vaults.contains(vault) {
+                    return Err(resource.error(format!("there is no vault {vault}")));
+                }
+                if resource.text(properties, "/kty")? != "RSA" {
+                    return Err(resource.error("only keys with kty RSA are hosted"));
+                }
+                plan.vault_keys.push((vault.to_owned(), key.to_owned()));
             } else if resource.is("Microsoft.Web/sites") {
                 let [name] = resource.segments()?;
                 let auth = auths.remove(name).map(|(_, auth)| auth).unwrap_or_default();
@@ -317,6 +332,8 @@ impl Plan {
                 "Microsoft.ServiceBus/namespaces/queues",
                 "Microsoft.EventGrid/topics",
                 "Microsoft.EventGrid/topics/eventSubscriptions",
+                "Microsoft.KeyVault/vaults",
+                "Microsoft.KeyVault/vaults/keys",
                 "Microsoft.Web/sites",
                 "Microsoft.ApiManagement/service",
                 "Microsoft.ApiManagement/service/backends",

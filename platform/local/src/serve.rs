@@ -28,6 +28,7 @@ use crate::resources::{self, Plan};
 use crate::sites::{self, Site, Sites, State, Surroundings, Timing};
 use crate::tables::{self, Azurite, Backend};
 use crate::topic::{self, Chaos, TopicSettings, Topics};
+use crate::vault::{self, Vaults};
 
 /// How long the function apps may take until all are ready.
 const START_LIMIT: Duration = Duration::from_secs(150);
@@ -112,6 +113,8 @@ pub async fn serve(options: &Options, mut stop: watch::Receiver<bool>) -> Result
     let folder = options.state.join(blobs::FOLDER);
     let containers = blobs::open(&folder, &plan.containers)
         .with_context(|| format!("cannot open the blobs in {}", folder.display()))?;
+    let (folder, keys) = (options.state.join("keyvault"), plan.vault_keys.clone());
+    let vaults = tokio::task::spawn_blocking(move || Vaults::open(&folder, &keys)).await??;
     let client = outbound::client();
 
     let headers: BTreeMap<&str, String> =
@@ -137,7 +140,8 @@ pub async fn serve(options: &Options, mut stop: watch::Receiver<bool>) -> Result
         .nest(tables::PREFIX, tables::router(issuer.clone(), tables))
         .nest(blobs::PREFIX, blobs::router(issuer.clone(), containers))
         .nest(broker::PREFIX, broker::router(issuer.clone(), broker.clone()))
-        .nest(topic::PREFIX, topic::router(issuer.clone(), topics.clone()));
+        .nest(topic::PREFIX, topic::router(issuer.clone(), topics.clone()))
+        .nest(vault::PREFIX, vault::router(issuer.clone(), vaults, &planes_base));
     let mut servers = vec![listen(planes_listener, planes, stop.clone())];
     let delivery = topics.start();
     if let Some(gateway) = plan.gateway {

@@ -28,6 +28,9 @@ pub struct Service {
     pub shards: u16,
     /// How many requests the gateway takes from one subject.
     pub limits: Limits,
+    /// Whether it seals personal data: it then has a table of persons' keys, and a key in the vault that wraps them.
+    #[serde(default)]
+    pub personal: bool,
     /// Where the descriptor stands in the source, for errors. Lost where a graph is read from a file.
     #[serde(skip)]
     pub place: Place,
@@ -164,6 +167,8 @@ impl Service {
 
     /// The table that keeps why a message failed.
     pub const FAULTS_TABLE: &str = skein_core::handler::FAULTS_TABLE;
+    /// The table of persons' keys, in the first storage account. It is left out of backups and exports.
+    pub const PERSONS: &'static str = skein_core::personal::PERSONS_TABLE;
 
     /// A service with the functions that every service has, which publishes and reads nothing yet.
     #[track_caller]
@@ -195,6 +200,7 @@ impl Service {
             sends_to: Vec::new(),
             shards: 1,
             limits: Limits::default(),
+            personal: false,
             place: Place::here(),
         }
     }
@@ -228,6 +234,13 @@ impl Service {
     #[must_use]
     pub fn sends_to(mut self, service: &str) -> Self {
         insert(&mut self.sends_to, service.to_owned());
+        self
+    }
+
+    /// The service, sealing personal data.
+    #[must_use]
+    pub fn personal(mut self) -> Self {
+        self.personal = true;
         self
     }
 

@@ -51,6 +51,11 @@ impl<'a> Names<'a> {
         format!("evgt-{}", self.system)
     }
 
+    /// The vault, whose keys are named after the services.
+    pub fn vault(&self) -> String {
+        format!("kv-{}", self.system)
+    }
+
     /// The gateway.
     pub fn gateway(&self) -> String {
         format!("apim-{}", self.system)

@@ -75,6 +75,10 @@ impl Endpoints {
         format!("{}/eventgrid/{topic}", self.planes)
     }
 
+    fn key(&self, vault: &str, key: &str) -> String {
+        format!("{}/keyvault/{vault}/keys/{key}", self.planes)
+    }
+
     fn site(&self, site: &str) -> String {
         format!("{}/sites/{site}", self.planes)
     }
@@ -138,6 +142,26 @@ impl List<'_> {
         self.add("Microsoft.EventGrid/topics", topic, properties).identity = Some(Identity::System { principal_id });
     }
 
+    /// The one key that wraps the keys of a service's persons. It never leaves the vault.
+    fn personal_key(&mut self, service: &Service) {
+        if !service.personal {
+            return;
+        }
+        let vault = self.names.vault();
+        if !self.resources.iter().any(|resource| resource.kind == "Microsoft.KeyVault/vaults") {
+            let properties = json!({
+                "sku": {"family": "A", "name": "standard"},
+                "enableRbacAuthorization": true,
+                // Without the key nothing that was sealed can be read again.
+                "enablePurgeProtection": true,
+                "softDeleteRetentionInDays": 90,
+            });
+            self.add("Microsoft.KeyVault/vaults", vault.clone(), properties);
+        }
+        let properties = json!({"kty": "RSA", "keySize": 2048, "keyOps": ["wrapKey", "unwrapKey"]});
+        self.add("Microsoft.KeyVault/vaults/keys", format!("{vault}/{}", service.name), properties);
+    }
+
     fn service(&mut self, service: &Service) {
         for app in [App::Command, App::Query] {
             let name = self.names.identity(service.app(app));
@@ -146,6 +170,7 @@ impl List<'_> {
             self.add("Microsoft.ManagedIdentity/userAssignedIdentities", name, properties);
         }
         self.tables(service);
+        self.personal_key(service);
         self.queues(service);
         self.subscription(service);
         for app in [App::Command, App::Query] {
@@ -165,7 +190,8 @@ impl List<'_> {
             let account = self.names.account(service, shard);
             self.account(&account);
             let views: &[String] = if shard == 0 { &service.tables } else { &[] };
-            for table in Service::STORE_TABLES.into_iter().chain(views.iter().map(String::as_str)) {
+            let persons = (shard == 0 && service.personal).then_some(Service::PERSONS);
+            for table in Service::STORE_TABLES.into_iter().chain(views.iter().map(String::as_str)).chain(persons) {
                 let name = format!("{account}/default/{table}");
                 self.add("Microsoft.Storage/storageAccounts/tableServices/tables", name, json!({}));
             }
@@ -345,5 +371,9 @@ impl Places for List<'_> {
 
     fn topic(&self) -> String {
         self.endpoints.topic(&self.names.topic())
+    }
+
+    fn personal_key(&self, service: &Service) -> String {
+        self.endpoints.key(&self.names.vault(), &service.name)
     }
 }

@@ -18,6 +18,8 @@ pub enum Role {
     QueueReceiver,
     /// Sends to a queue.
     QueueSender,
+    /// Wraps and unwraps with a key.
+    KeyUser,
     /// Reads the value of a secret.
     SecretsUser,
     /// Sends telemetry.
@@ -30,12 +32,13 @@ pub enum Role {
 
 impl Role {
     /// Every role in use.
-    pub const ALL: [Role; 9] = [
+    pub const ALL: [Role; 10] = [
         Role::BlobContributor,
         Role::BlobOwner,
         Role::EventSender,
         Role::QueueReceiver,
         Role::QueueSender,
+        Role::KeyUser,
         Role::SecretsUser,
         Role::MetricsPublisher,
         Role::TableContributor,
@@ -50,6 +53,7 @@ impl Role {
             Role::EventSender => "EventGrid Data Sender",
             Role::QueueReceiver => "Azure Service Bus Data Receiver",
             Role::QueueSender => "Azure Service Bus Data Sender",
+            Role::KeyUser => "Key Vault Crypto Service Encryption User",
             Role::SecretsUser => "Key Vault Secrets User",
             Role::MetricsPublisher => "Monitoring Metrics Publisher",
             Role::TableContributor => "Storage Table Data Contributor",
@@ -65,6 +69,7 @@ impl Role {
             Role::EventSender => "d5a91429-5739-47e2-a06b-3470a27159e7",
             Role::QueueReceiver => "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0",
             Role::QueueSender => "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39",
+            Role::KeyUser => "e147488a-f6f5-4113-8e2d-b22465e65bf6",
             Role::SecretsUser => "4633458b-17de-408a-b874-0445c86b69e6",
             Role::MetricsPublisher => "3913510d-42f4-4e42-8a64-420c390055eb",
             Role::TableContributor => "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3",
@@ -90,6 +95,8 @@ pub enum Thing {
     Topic,
     /// Application Insights.
     Insights,
+    /// A key of the vault.
+    Key(String),
     /// A secret of the vault.
     Secret(String),
 }
@@ -104,6 +111,7 @@ impl fmt::Display for Thing {
             Thing::Queue(service, queue) => write!(f, "the queue {queue} of {service}"),
             Thing::Topic => f.write_str("the topic"),
             Thing::Insights => f.write_str("Application Insights"),
+            Thing::Key(name) => write!(f, "the key {name}"),
             Thing::Secret(name) => write!(f, "the secret {name}"),
         }
     }

@@ -37,6 +37,8 @@ pub(crate) trait Places {
     fn namespace_host(&self, service: &Service) -> Self::Value;
     /// The topic's address, without a path.
     fn topic(&self) -> Self::Value;
+    /// The key that wraps the keys of the service's persons, as an address.
+    fn personal_key(&self, service: &Service) -> Self::Value;
 }
 
 /// A setting, and what the app must be able to do for it to be of use.
@@ -85,6 +87,14 @@ pub(crate) fn settings<P: Places>(
         let table = |table: &str| (Role::TableContributor, Thing::Table(account(shard), table.to_owned()));
         tables.into_iter().map(table).collect()
     };
+    if service.personal {
+        // Only decisions erase; queries look.
+        let role = if app == App::Command { Role::TableContributor } else { Role::TableReader };
+        let persons = Thing::Table(account(0), Service::PERSONS.to_owned());
+        set("SKEIN_PERSONS", places.tables(service, 0), vec![(role, persons)]);
+        let key = Thing::Key(service.name.clone());
+        set("SKEIN_PERSONAL_KEY", places.personal_key(service), vec![(Role::KeyUser, key)]);
+    }
     match app {
         App::Command => {
             let (mut shards, mut needs) = (Vec::new(), Vec::new());

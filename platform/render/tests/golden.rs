@@ -11,7 +11,7 @@ use skein_render::{Endpoints, Grant, Layer, RenderError, Role, Thing, check, lay
 fn graph() -> Graph {
     let platform = Platform { system: "skein".into(), delivery_attempts: 30, event_minutes: 1440 };
     let gateway = Gateway { services: vec!["desk".into()] };
-    let mut desk = Service::new("desk").sends_to("hall");
+    let mut desk = Service::new("desk").sends_to("hall").personal();
     desk.publishes = vec![published("desk.TicketOpened.v1", "ticket")];
     desk.handles = vec![handled("tickets", &["ticket"]), handled("greet", &["ticket", "guest"])];
     desk.limits = Limits { calls_per_minute: 120, calls_per_day: Some(50_000) };
@@ -117,20 +117,24 @@ fn who_may_do_what() {
         desk-command: Azure Service Bus Data Sender on the queue commands of desk
         desk-command: Azure Service Bus Data Sender on the queue commands of hall
         desk-command: EventGrid Data Sender on the topic
+        desk-command: Key Vault Crypto Service Encryption User on the key desk
         desk-command: Key Vault Secrets User on the secret appinsights-connection-string
         desk-command: Monitoring Metrics Publisher on Application Insights
         desk-command: Storage Blob Data Owner on the host's storage of desk-command
         desk-command: Storage Table Data Contributor on the table events of stskeindesk
         desk-command: Storage Table Data Contributor on the table faults of stskeindesk
+        desk-command: Storage Table Data Contributor on the table persons of stskeindesk
         desk-query: Azure Service Bus Data Receiver on the queue events of desk
         desk-query: Azure Service Bus Data Sender on the queue commands of desk
         desk-query: Azure Service Bus Data Sender on the queue commands of hall
+        desk-query: Key Vault Crypto Service Encryption User on the key desk
         desk-query: Key Vault Secrets User on the secret appinsights-connection-string
         desk-query: Monitoring Metrics Publisher on Application Insights
         desk-query: Storage Blob Data Owner on the host's storage of desk-query
         desk-query: Storage Table Data Contributor on the table faults of stskeindesk
         desk-query: Storage Table Data Contributor on the table reactions of stskeindesk
         desk-query: Storage Table Data Contributor on the table tickets of stskeindesk
+        desk-query: Storage Table Data Reader on the table persons of stskeindesk
         hall-command: Azure Service Bus Data Receiver on the queue commands of hall
         hall-command: Azure Service Bus Data Sender on the queue commands of hall
         hall-command: EventGrid Data Sender on the topic

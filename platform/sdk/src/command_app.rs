@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_graphql::ObjectType;
 use axum::http::{Method, StatusCode};
 use skein_core::handler::{CommandHandler, Ports, Receipt};
+use skein_core::personal::KeyRing;
 use skein_core::store::{EVENTS_TABLE, OutcomeStatus};
 use skein_core::submit::Submitter;
 use skein_core::{AggregateId, CommandId, decode_key};
@@ -36,6 +37,14 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> CommandApp<Q, M> {
     #[must_use]
     pub fn commands(mut self, register: impl FnOnce(CommandHandler) -> CommandHandler) -> Self {
         self.handler = register(self.handler);
+        self
+    }
+
+    /// Lets mutations seal personal data, and decisions erase persons.
+    #[must_use]
+    pub fn personal(mut self, keys: KeyRing) -> Self {
+        self.handler = self.handler.personal(&keys);
+        self.api = self.api.data(keys);
         self
     }
 

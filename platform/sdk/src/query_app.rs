@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_graphql::ObjectType;
 use axum::http::Method;
 use skein_core::handler::FAULTS_TABLE;
+use skein_core::personal::KeyRing;
 use skein_core::ports::{Clock, CommandQueue, TableStore};
 use skein_core::views::{ViewReader, ViewsHandler};
 use skein_graphql::{ApiBuilder, Endpoint, OutcomeReader, Serves, UnstatedAccess};
@@ -56,6 +57,13 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> QueryApp<Q, M> {
     /// The categories of the events that the app reads: what its subscription has to deliver.
     pub fn categories(&self) -> Vec<&'static str> {
         self.handler.categories()
+    }
+
+    /// Lets queries open personal data.
+    #[must_use]
+    pub fn personal(mut self, keys: KeyRing) -> Self {
+        self.api = self.api.data(keys);
+        self
     }
 
     /// The app.

@@ -1,4 +1,4 @@
-//! The ports on Azure: Tables, Blobs, Service Bus and Event Grid, as thin clients on azure_core.
+//! The ports on Azure: Tables, Blobs, Service Bus, Event Grid and Key Vault, as thin clients on azure_core.
 //!
 //! Every request goes through azure_core's replaceable transport ([`azure_core::http::HttpClient`]): [`http_client`]
 //! gives the real one. Redirects are never followed. What is safe to repeat (reads, sends to receivers that discard
@@ -9,6 +9,7 @@ mod channel;
 pub mod clock;
 pub mod credential;
 pub mod dead_letters;
+pub mod key_vault;
 pub mod outcomes;
 pub mod queue;
 pub mod shared_key;
@@ -22,6 +23,7 @@ pub use blobs::{AzureBlobs, BlobCredential};
 pub use channel::EndpointError;
 pub use clock::SystemClock;
 pub use dead_letters::{DeadLetter, DeadLetterQueue, Settled};
+pub use key_vault::AzureKeyVault;
 pub use queue::ServiceBusQueues;
 pub use tables::{AzureTableStore, TableCredential};
 pub use topic::EventGridTopic;

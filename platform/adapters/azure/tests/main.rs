@@ -3,6 +3,7 @@
 mod azurite;
 mod breaking;
 mod identity;
+mod key_vault;
 mod scripted;
 mod sending;
 mod tables;

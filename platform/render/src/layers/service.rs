@@ -16,7 +16,7 @@ use skein_model::azure::eventgrid::{
     ServiceBusQueueEventSubscriptionDestinationProperties, StorageBlobDeadLetterDestination,
     StorageBlobDeadLetterDestinationProperties, StringBeginsWithAdvancedFilter, Topic,
 };
-use skein_model::azure::keyvault::{Secret, Vault};
+use skein_model::azure::keyvault::{Key, KeyOps, KeyProperties, Kty, Secret, Vault};
 use skein_model::azure::metricalerts::{MetricDimension, TimeAggregation};
 use skein_model::azure::servicebus::{
     MinimumTlsVersion, Namespace, PublicNetworkAccess, Queue, SBNamespaceProperties, SBQueueProperties, SBSku,
@@ -110,6 +110,8 @@ struct Given {
     workspace_id: Of<Text>,
     telemetry_name: Of<Text>,
     vault_name: Of<Text>,
+    /// Where the vault answers, for a service with personal data.
+    vault_uri: Option<Of<Text>>,
     action_group_id: Of<Text>,
     gateway_group: Of<Text>,
     gateway_name: Of<Text>,
@@ -143,6 +145,7 @@ impl Given {
             workspace_id: platform(template, "workspaceId", "The workspace of all logs."),
             telemetry_name: platform(template, "telemetryName", "The name of Application Insights."),
             vault_name: platform(template, "vaultName", "The name of the vault."),
+            vault_uri: service.personal.then(|| platform(template, "vaultUri", "The address of the vault.")),
             action_group_id: platform(template, "actionGroupId", "Who is told of alerts."),
             gateway_group: gateway(template, "gatewayGroup", "The gateway's resource group."),
             gateway_name: gateway(template, "gatewayName", "The name of API Management."),
@@ -261,6 +264,16 @@ impl Own {
                     }
                 }
             }
+            if shard == 0 && service.personal {
+                // Left out of backups: a copy would bring back who was erased.
+                let made =
+                    nested.template.child(&format!("{symbol}TablePersons"), &tables, Service::PERSONS, Table::new());
+                for (app, principal) in &principals {
+                    let role = if *app == App::Command { Role::TableContributor } else { Role::TableReader };
+                    let thing = Thing::Table(name.clone(), Service::PERSONS.to_owned());
+                    assign(&mut nested.template, grants, principal, role, &made, thing);
+                }
+            }
             for (table, apps) in wanted {
                 let symbol = format!("{symbol}Table{}", capital(table));
                 let made = nested.template.child(&symbol, &tables, table, Table::new());
@@ -371,6 +384,7 @@ impl Own {
             introspection: nested.pass("introspection", &given.introspection),
             topic: nested.pass("topicEndpoint", &given.topic_endpoint),
             site_url: nested.pass("siteUrl", &given.site_url),
+            vault_uri: given.vault_uri.as_ref().map(|uri| nested.pass::<Text>("vaultUri", uri)),
             inside: &inside,
         };
         let places = APPS.into_iter().fold(places, |mut places, app| {
@@ -455,6 +469,7 @@ struct Computed<'a> {
     introspection: Of<Text>,
     topic: Of<Text>,
     site_url: Of<Text>,
+    vault_uri: Option<Of<Text>>,
     inside: &'a Inside<'a>,
 }
 
@@ -534,6 +549,11 @@ impl Places for Computed<'_> {
     fn topic(&self) -> Of<Text> {
         self.topic.clone()
     }
+
+    fn personal_key(&self, service: &Service) -> Of<Text> {
+        let vault = self.vault_uri.clone().expect("a service with personal data is told of the vault");
+        join([Expr::from(vault), format!("keys/{}", service.name).into()])
+    }
 }
 
 /// What the service puts into the platform's group: roles on what is shared, and its subscription.
@@ -555,9 +575,18 @@ fn in_platform(
     let name = nested.pass::<Text>("vaultName", &given.vault_name);
     let vault = nested.template.existing::<Vault>("vault", name);
     let secret = nested.template.existing_child::<Secret>("telemetrySecret", &vault, TELEMETRY_SECRET);
+    // The one key that wraps the keys of the service's persons: without it nothing that was sealed can be read.
+    let key = service.personal.then(|| {
+        let properties =
+            KeyProperties::new().kty(Kty::Rsa).key_size(2048).key_ops([KeyOps::WrapKey, KeyOps::UnwrapKey]);
+        nested.template.child("personalKey", &vault, service.name.as_str(), Key::new(properties))
+    });
     for app in APPS {
         let principal = identities.pass(nested, service, app);
         let inner = &mut nested.template;
+        if let Some(key) = &key {
+            assign(inner, grants, &principal, Role::KeyUser, key, Thing::Key(service.name.clone()));
+        }
         if app == App::Command {
             assign(inner, grants, &principal, Role::EventSender, &topic, Thing::Topic);
         }

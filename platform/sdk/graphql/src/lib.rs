@@ -36,6 +36,7 @@ mod connection;
 mod endpoint;
 mod error;
 mod guard;
+mod personal;
 mod status;
 
 pub use command::{Answer, Await, CommandOutcome, Refusal, Status, submit};
@@ -43,6 +44,7 @@ pub use connection::{Connection, DEFAULT_PAGE, Edge, MAX_PAGE, Page, PageInfo, p
 pub use endpoint::{Caller, Endpoint, HttpAnswer, MAX_COMPLEXITY, MAX_DEPTH, Serves};
 pub use error::ApiError;
 pub use guard::{Api, ApiBuilder, UnstatedAccess, access, api};
+pub use personal::{open, seal};
 pub use status::{CommandStatus, OutcomeReader, command_status};
 
 use async_graphql::Context;

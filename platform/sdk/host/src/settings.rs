@@ -43,6 +43,17 @@ pub struct Settings {
     /// `SKEIN_AWAIT_SECONDS`: how long a mutation with `await: COMMITTED` waits, 10 s by default, at most 200 s
     /// (the platform's front cuts a request after 230 s).
     pub await_limit: Duration,
+    /// Where the keys of personal data are; absent for a service without any.
+    pub personal: Option<PersonalSettings>,
+}
+
+/// Where the keys of personal data are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonalSettings {
+    /// `SKEIN_PERSONS`: the table endpoint of the persons' keys.
+    pub persons: String,
+    /// `SKEIN_PERSONAL_KEY`: the address of the Key Vault key that wraps them.
+    pub key: String,
 }
 
 /// What a command app needs.
@@ -160,7 +171,20 @@ impl Reader<'_> {
             gateway: self.text("SKEIN_GATEWAY_PRINCIPAL_ID", "the object id of the gateway's identity"),
             introspection: self.flag("SKEIN_INTROSPECTION", false),
             await_limit: self.await_limit(),
+            personal: self.personal(),
         }
+    }
+
+    /// Both settings or none.
+    fn personal(&mut self) -> Option<PersonalSettings> {
+        let (persons, key) = ("SKEIN_PERSONS", "SKEIN_PERSONAL_KEY");
+        if self.optional(persons).is_none() && self.optional(key).is_none() {
+            return None;
+        }
+        Some(PersonalSettings {
+            persons: self.url(persons, "the table endpoint of the persons' keys"),
+            key: self.url(key, "the key that wraps them, as in https://{vault}.vault.azure.net/keys/{name}"),
+        })
     }
 
     fn optional(&self, name: &str) -> Option<String> {
@@ -295,8 +319,11 @@ mod tests {
             ("SKEIN_COMMAND_QUEUES", "orders=http://127.0.0.1:1/q,inventory=https://sb.example/commands"),
             ("SKEIN_TOPIC", "http://127.0.0.1:1/eventgrid/t"),
             ("SKEIN_OUTCOMES_PRINCIPAL_IDS", "a, b"),
+            ("SKEIN_PERSONS", "http://127.0.0.1:1/tables/a"),
+            ("SKEIN_PERSONAL_KEY", "http://127.0.0.1:1/keyvault/kv/keys/orders/"),
         ]))
         .unwrap();
+        assert_eq!(settings.app.personal.as_ref().unwrap().key, "http://127.0.0.1:1/keyvault/kv/keys/orders");
         assert_eq!(settings.event_store, ["http://127.0.0.1:1/tables/a", "http://127.0.0.1:1/tables/b"]);
         assert_eq!(settings.command_queues["inventory"], "https://sb.example/commands");
         assert_eq!(settings.outcome_readers, ["a", "b"]);
@@ -312,6 +339,7 @@ mod tests {
             ("SKEIN_COMMAND_QUEUES", "http://x"),
             ("SKEIN_INTROSPECTION", "maybe"),
             ("SKEIN_AWAIT_SECONDS", "900"),
+            ("SKEIN_PERSONS", "http://127.0.0.1:1/tables/a"),
         ]))
         .unwrap_err();
         expect![[r#"
@@ -321,6 +349,7 @@ mod tests {
             - SKEIN_GATEWAY_PRINCIPAL_ID is not set: set it to the object id of the gateway's identity
             - SKEIN_INTROSPECTION is "maybe": set it to true or false
             - SKEIN_AWAIT_SECONDS is "900": set it to whole seconds, 0 to 200
+            - SKEIN_PERSONAL_KEY is not set: set it to the key that wraps them, as in https://{vault}.vault.azure.net/keys/{name}
             - SKEIN_QUERY_STORE holds "tables", which is no http(s) URL: set it to the table endpoint of the views
             - SKEIN_COMMAND_QUEUES holds "http://x": set it to service=queue URL, comma separated
             - SKEIN_COMMAND_APP is not set: set it to the base URL of the service's command app"#]]

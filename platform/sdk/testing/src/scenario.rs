@@ -44,7 +44,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skein_core::{
     Aggregate, AggregateId, Command, CommandId, Context, Contract, Decision, DomainEvent, Handle, Outgoing,
-    Partitioning, Principal, Projection, Publication, Rejection, Source, Touch,
+    Partitioning, Personal, Principal, Projection, Publication, Rejection, Source, Touch,
 };
 use time::OffsetDateTime;
 
@@ -159,7 +159,7 @@ impl<A: Aggregate, R, E: Rejection> Then<A, R, E> {
     where
         A::Event: Debug + PartialEq,
     {
-        self.then([]).then_sent([])
+        self.then([]).then_sent([]).then_erased([])
     }
 
     /// An integration event of this type is published.
@@ -199,6 +199,13 @@ impl<A: Aggregate, R, E: Rejection> Then<A, R, E> {
         self
     }
 
+    /// Exactly these persons are erased.
+    #[track_caller]
+    pub fn then_erased<const N: usize>(self, persons: [&str; N]) -> Self {
+        self.same("erased", &self.accepted().erasures, &persons.map(str::to_owned).to_vec());
+        self
+    }
+
     /// The sender learns this.
     #[track_caller]
     pub fn then_reply(self, reply: R) -> Self
@@ -232,6 +239,12 @@ impl<A: Aggregate, R, E: Rejection> Then<A, R, E> {
         };
         self.accepted().events.iter().filter_map(tell).collect()
     }
+}
+
+/// A sealed value as a domain meets it: whose it is can be read, what is in it cannot.
+pub fn sealed_for<T>(person: &str) -> Personal<T> {
+    let sealed = serde_json::json!({"person": person, "key": "test-key", "sealed": "c2VhbGVk"});
+    serde_json::from_value(sealed).expect("the form of a sealed value")
 }
 
 /// A command as an aggregate of the same service sends it to the aggregate `id` of `A`.

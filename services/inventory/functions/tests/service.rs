@@ -35,6 +35,7 @@ fn settings(app: &str) -> Settings {
         gateway: GATEWAY.to_owned(),
         introspection: false,
         await_limit: Duration::from_secs(1),
+        personal: None,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use skein_core::Contract;
+use skein_core::{Contract, Personal};
 use time::OffsetDateTime;
 
 /// A line of an order or a return.
@@ -23,6 +23,19 @@ pub struct Line {
     /// The price of one, at least 0.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub unit_price: Decimal,
+}
+
+/// Whom to ask about an order. It is sealed with the customer's key: other services can pass it on, and only orders can
+/// open it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contact {
+    /// The name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The address of the mailbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
 }
 
 /// Where an order stands.
@@ -62,6 +75,9 @@ pub struct OrderPlaced {
     /// The sum of all lines.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub total: Decimal,
+    /// Whom to ask about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Personal<Contact>>,
 }
 
 /// The stock suffices: the units are the buyer's.
@@ -142,6 +158,21 @@ pub struct ReturnRecorded {
     /// What the customer gets back: the sum of all lines.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub total: Decimal,
+}
+
+/// A customer was erased: nothing that was sealed for it can be read any more. Whoever holds copies of its data erases
+/// them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct CustomerErased {
+    /// The customer.
+    pub customer_id: String,
+}
+
+impl Contract for CustomerErased {
+    const TYPE: &'static str = "orders.CustomerErased";
+    const CATEGORY: &'static str = "customer";
 }
 
 impl Contract for OrderPlaced {

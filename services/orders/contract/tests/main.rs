@@ -3,11 +3,12 @@
 
 use expect_test::expect;
 use orders_contract::{
-    Line, OrderBackordered, OrderCancelled, OrderConfirmed, OrderPlaced, OrderStatus, ReturnRecorded,
+    CustomerErased, Line, OrderBackordered, OrderCancelled, OrderConfirmed, OrderPlaced, OrderStatus, ReturnRecorded,
 };
 use rust_decimal::Decimal;
 use schemars::schema_for;
 use skein_testing::golden::published;
+use skein_testing::scenario::sealed_for;
 use skein_testing::schemas::{self, Schema};
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -36,7 +37,9 @@ fn the_published_form_stays() {
         placed_at,
         lines: lines(),
         total,
+        contact: None,
     };
+    let reachable = OrderPlaced { contact: Some(sealed_for("17850")), ..placed.clone() };
     let guest = OrderPlaced { customer_id: None, country: None, lines: vec![], total: Decimal::ZERO, ..placed.clone() };
     let former_status = OrderStatus::Confirmed;
     let returned = ReturnRecorded {
@@ -49,6 +52,7 @@ fn the_published_form_stays() {
     published()
         .sample("customer", &placed)
         .sample("guest", &guest)
+        .sample("contact", &reachable)
         .sample("customer", &OrderConfirmed { order_id: order_id(), customer_id: customer_id(), placed_at, total })
         .sample("customer", &OrderBackordered { order_id: order_id(), customer_id: customer_id(), placed_at, total })
         .sample(
@@ -56,6 +60,7 @@ fn the_published_form_stays() {
             &OrderCancelled { order_id: order_id(), customer_id: customer_id(), placed_at, total, former_status },
         )
         .sample("customer", &returned)
+        .sample("customer", &CustomerErased { customer_id: "17850".into() })
         .check("tests/golden");
 }
 
@@ -76,6 +81,7 @@ fn no_reader_breaks() {
             Schema::of::<OrderBackordered>(schema_for!(OrderBackordered).to_value()),
             Schema::of::<OrderCancelled>(schema_for!(OrderCancelled).to_value()),
             Schema::of::<ReturnRecorded>(schema_for!(ReturnRecorded).to_value()),
+            Schema::of::<CustomerErased>(schema_for!(CustomerErased).to_value()),
         ],
     );
 }

@@ -1,9 +1,9 @@
 //! Orders: placed, then confirmed or backordered; cancelled at any time.
 
-use orders_contract::{OrderBackordered, OrderCancelled, OrderConfirmed, OrderPlaced, OrderStatus};
+use orders_contract::{Contact, OrderBackordered, OrderCancelled, OrderConfirmed, OrderPlaced, OrderStatus};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use skein_core::{Aggregate, Command, Context, Decision, Handle, Publication, Rejection};
+use skein_core::{Aggregate, Command, Context, Decision, Handle, Personal, Publication, Rejection};
 use time::OffsetDateTime;
 
 use crate::customer::{self, CustomerError};
@@ -35,6 +35,29 @@ pub struct Placed {
     pub lines: Vec<Line>,
     /// The sum of all lines.
     pub total: Decimal,
+    /// Whom to ask about it. Version 2 added it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Personal<Contact>>,
+}
+
+/// An order was placed, before anybody was named to be asked about it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacedV1 {
+    order_id: String,
+    customer_id: Option<String>,
+    country: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    placed_at: OffsetDateTime,
+    lines: Vec<Line>,
+    total: Decimal,
+}
+
+impl From<PlacedV1> for Placed {
+    fn from(former: PlacedV1) -> Self {
+        let PlacedV1 { order_id, customer_id, country, placed_at, lines, total } = former;
+        Placed { order_id, customer_id, country, placed_at, lines, total, contact: None }
+    }
 }
 
 /// The stock suffices.
@@ -58,7 +81,7 @@ pub struct Cancelled {
 skein_core::events! {
     /// What happens to an order.
     pub enum OrderEvent {
-        Placed(Placed) = ("OrderPlaced", 1),
+        Placed(Placed) = ("OrderPlaced", 2) formerly (PlacedV1),
         Confirmed(Confirmed) = ("OrderConfirmed", 1),
         Backordered(Backordered) = ("OrderBackordered", 1),
         Cancelled(Cancelled) = ("OrderCancelled", 1),
@@ -111,13 +134,14 @@ impl Aggregate for Order {
     fn publish(&self, event: &OrderEvent) -> Option<Publication> {
         let Known { order_id, customer_id, placed_at, total, .. } = self.0.clone()?;
         Some(match event {
-            OrderEvent::Placed(Placed { country, lines, .. }) => Publication::of(&OrderPlaced {
+            OrderEvent::Placed(Placed { country, lines, contact, .. }) => Publication::of(&OrderPlaced {
                 order_id,
                 customer_id,
                 country: country.clone(),
                 placed_at,
                 lines: line::published(lines),
                 total,
+                contact: contact.clone(),
             }),
             OrderEvent::Confirmed(_) => Publication::of(&OrderConfirmed { order_id, customer_id, placed_at, total }),
             OrderEvent::Backordered(_) => {
@@ -151,6 +175,9 @@ pub struct PlaceOrder {
     pub placed_at: Option<OffsetDateTime>,
     /// What is ordered, 1 to 1,000 lines.
     pub lines: Vec<Line>,
+    /// Whom to ask about it: sealed for the buyer, checked before it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Personal<Contact>>,
 }
 
 impl Command for PlaceOrder {
@@ -185,6 +212,9 @@ pub enum PlaceOrderError {
     /// A country that is too long.
     #[error("a country has at most {MAX_COUNTRY_CHARS} characters")]
     CountryTooLong,
+    /// A contact that is sealed for somebody else, and would outlive the buyer's erasure.
+    #[error("a contact is the buyer's own: guests have none")]
+    ForeignContact,
 }
 
 impl Rejection for PlaceOrderError {
@@ -194,6 +224,7 @@ impl Rejection for PlaceOrderError {
             PlaceOrderError::Customer(error) => error.code(),
             PlaceOrderError::Lines(error) => error.code(),
             PlaceOrderError::CountryTooLong => "COUNTRY_TOO_LONG",
+            PlaceOrderError::ForeignContact => "FOREIGN_CONTACT",
         }
     }
 }
@@ -210,6 +241,9 @@ impl Handle<PlaceOrder> for Order {
         if command.country.as_ref().is_some_and(|country| country.chars().count() > MAX_COUNTRY_CHARS) {
             return Err(PlaceOrderError::CountryTooLong);
         }
+        if command.contact.as_ref().is_some_and(|contact| Some(contact.person()) != command.customer_id.as_deref()) {
+            return Err(PlaceOrderError::ForeignContact);
+        }
         let total = line::total(&command.lines)?;
         let order_id = cx.aggregate.id().to_owned();
         let reply = PlaceOrderReply { order_id: order_id.clone(), total, status: OrderStatus::Placed };
@@ -220,6 +254,7 @@ impl Handle<PlaceOrder> for Order {
             placed_at: command.placed_at.unwrap_or(cx.now),
             lines: command.lines.clone(),
             total,
+            contact: command.contact.clone(),
         }))
     }
 }

@@ -1,11 +1,11 @@
 //! The views of orders and customers.
 
 use orders_contract::{
-    Line, OrderBackordered, OrderCancelled, OrderConfirmed, OrderPlaced, OrderStatus, ReturnRecorded,
+    Contact, Line, OrderBackordered, OrderCancelled, OrderConfirmed, OrderPlaced, OrderStatus, ReturnRecorded,
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use skein_core::{Partitioning, Projection, Source, Touch};
+use skein_core::{Partitioning, Personal, Projection, Source, Touch};
 use time::OffsetDateTime;
 
 skein_core::contracts! {
@@ -54,6 +54,9 @@ pub struct OrderRow {
     pub total: Decimal,
     /// What was ordered.
     pub lines: Vec<Line>,
+    /// Whom to ask about it, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Personal<Contact>>,
 }
 
 impl Orders {
@@ -75,8 +78,9 @@ impl Projection for Orders {
     fn apply(row: Option<OrderRow>, event: &OrderChange, _: &Touch, _: &Source) -> Option<OrderRow> {
         match event {
             OrderChange::Placed(placed) => {
-                let OrderPlaced { order_id, customer_id, country, placed_at, lines, total } = placed.clone();
-                Some(OrderRow { order_id, customer_id, country, placed_at, status: event.status(), total, lines })
+                let OrderPlaced { order_id, customer_id, country, placed_at, lines, total, contact } = placed.clone();
+                let status = event.status();
+                Some(OrderRow { order_id, customer_id, country, placed_at, status, total, lines, contact })
             }
             _ => row.map(|row| OrderRow { status: event.status(), ..row }),
         }

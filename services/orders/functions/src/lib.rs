@@ -2,6 +2,7 @@
 
 pub mod schema;
 
+use orders_domain::erasure::{Customer, EraseCustomer};
 use orders_domain::order::{BackorderOrder, CancelOrder, ConfirmOrder, Order, PlaceOrder};
 use orders_domain::reactions::ConfirmOrBackorder;
 use orders_domain::returns::{RecordReturn, Return};
@@ -24,6 +25,7 @@ pub fn commands(settings: CommandSettings, ports: Ports) -> CommandApp<Query, Mu
             .handle::<Order, BackorderOrder>()
             .handle::<Order, CancelOrder>()
             .handle::<Return, RecordReturn>()
+            .handle::<Customer, EraseCustomer>()
     })
 }
 

@@ -1,17 +1,18 @@
 //! The orders service in GraphQL: who may ask for what, and what it means.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
-use orders_contract::OrderStatus;
-use orders_domain::customer::{CUSTOMER, OPERATOR, may_act_for};
+use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, SimpleObject};
+use orders_contract::{Contact, OrderStatus};
+use orders_domain::customer::{CUSTOMER, OPERATOR, check_contact, may_act_for};
+use orders_domain::erasure::{Customer, EraseCustomer, EraseCustomerReply};
 use orders_domain::line::Line;
 use orders_domain::order::{CancelOrder, CancelOrderReply, Order, PlaceOrder, PlaceOrderReply};
 use orders_domain::returns::{RecordReturn, RecordReturnReply, Return};
 use orders_domain::views::{CustomerOrderRow, CustomerOrders, CustomerTotals, CustomerTotalsRow, OrderRow, Orders};
 use rust_decimal::Decimal;
-use skein::core::Aggregate;
+use skein::core::{Aggregate, AggregateId, Personal};
 use skein::graphql::{
-    Answer, ApiError, Await, CommandStatus, Connection, Page, access, command_status, page_cost, principal, submit,
-    views,
+    Answer, ApiError, Await, CommandStatus, Connection, Page, access, command_status, open, page_cost, principal, seal,
+    submit, views,
 };
 use time::OffsetDateTime;
 
@@ -22,6 +23,22 @@ fn acting_for(cx: &Context<'_>, customer: Option<&ID>) -> Result<(), ApiError> {
     } else {
         Err(ApiError::forbidden("a customer may act for itself only: give your own customerId"))
     }
+}
+
+/// Checks and seals a contact for its customer.
+async fn sealed_contact(
+    cx: &Context<'_>,
+    contact: Option<ContactInput>,
+    customer: Option<&ID>,
+    command_id: Option<&ID>,
+) -> Result<Option<Personal<Contact>>, ApiError> {
+    let Some(ContactInput { name, email }) = contact else { return Ok(None) };
+    let contact = Contact { name, email };
+    check_contact(&contact).map_err(|error| ApiError::bad_input(error.to_string()))?;
+    let customer = customer.ok_or_else(|| ApiError::bad_input("a contact needs a customerId: guests have none"))?;
+    // Whoever can be sealed for can be erased.
+    AggregateId::new(Customer::CATEGORY, customer)?;
+    seal(cx, customer, &contact, command_id).await.map(Some)
 }
 
 // Mutations -------------------------------------------------------------------------------------------------------
@@ -41,11 +58,13 @@ impl Mutation {
         #[graphql(name = "await", default)] wait: Await,
     ) -> Result<Answer<PlacedOrder>, ApiError> {
         acting_for(cx, input.customer_id.as_ref())?;
+        let contact = sealed_contact(cx, input.contact, input.customer_id.as_ref(), command_id.as_ref()).await?;
         let command = PlaceOrder {
             customer_id: input.customer_id.map(|id| id.0),
             country: input.country,
             placed_at: input.placed_at,
             lines: input.lines.into_iter().map(Line::from).collect(),
+            contact,
         };
         submit::<Order, _, _>(cx, command, input.order_id, command_id, wait).await
     }
@@ -80,6 +99,19 @@ impl Mutation {
         };
         submit::<Return, _, _>(cx, command, input.return_id, command_id, wait).await
     }
+
+    /// Erases a customer: what it said of itself cannot be read any more, anywhere, and other services are told. Its
+    /// orders stay.
+    #[graphql(directive = access::apply([OPERATOR]))]
+    async fn erase_customer(
+        &self,
+        cx: &Context<'_>,
+        customer_id: ID,
+        command_id: Option<ID>,
+        #[graphql(name = "await", default)] wait: Await,
+    ) -> Result<Answer<ErasedCustomer>, ApiError> {
+        submit::<Customer, _, _>(cx, EraseCustomer {}, Some(customer_id), command_id, wait).await
+    }
 }
 
 /// An order to be placed.
@@ -95,6 +127,17 @@ struct PlaceOrderInput {
     placed_at: Option<OffsetDateTime>,
     /// 1 to 1,000 lines. A SKU may stand in several.
     lines: Vec<LineInput>,
+    /// Whom to ask about it; needs a customer. It is encrypted at once, and unreadable once the customer is erased.
+    contact: Option<ContactInput>,
+}
+
+/// Whom to ask about an order: a name or an email, or both.
+#[derive(InputObject)]
+struct ContactInput {
+    /// The name, 1 to 100 characters.
+    name: Option<String>,
+    /// The mailbox, as in name@host.
+    email: Option<String>,
 }
 
 /// A line of an order or a return.
@@ -185,6 +228,19 @@ impl From<RecordReturnReply> for RecordedReturn {
     }
 }
 
+/// A customer that was erased.
+#[derive(SimpleObject)]
+struct ErasedCustomer {
+    /// The customer.
+    customer_id: ID,
+}
+
+impl From<EraseCustomerReply> for ErasedCustomer {
+    fn from(reply: EraseCustomerReply) -> Self {
+        ErasedCustomer { customer_id: reply.customer_id.into() }
+    }
+}
+
 /// Where an order stands.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(name = "OrderStatus", remote = "OrderStatus")]
@@ -253,7 +309,7 @@ impl Query {
 
 /// An order as it stands.
 #[derive(SimpleObject)]
-#[graphql(name = "Order")]
+#[graphql(name = "Order", complex)]
 struct OrderView {
     /// The order's id.
     id: ID,
@@ -269,6 +325,32 @@ struct OrderView {
     total: Decimal,
     /// Its lines.
     lines: Vec<LineView>,
+    #[graphql(skip)]
+    sealed_contact: Option<Personal<Contact>>,
+}
+
+#[ComplexObject]
+impl OrderView {
+    /// Whom to ask about it; null where nobody was named.
+    async fn contact(&self, cx: &Context<'_>) -> Result<Option<ContactView>, ApiError> {
+        let Some(sealed) = &self.sealed_contact else { return Ok(None) };
+        Ok(Some(match open(cx, sealed).await? {
+            Some(Contact { name, email }) => ContactView { erased: false, name, email },
+            None => ContactView { erased: true, name: None, email: None },
+        }))
+    }
+}
+
+/// Whom to ask about an order.
+#[derive(SimpleObject)]
+#[graphql(name = "Contact")]
+struct ContactView {
+    /// Whether the customer was erased since: then nothing of it can be read.
+    erased: bool,
+    /// The name.
+    name: Option<String>,
+    /// The mailbox.
+    email: Option<String>,
 }
 
 /// A line of an order.
@@ -295,6 +377,7 @@ impl From<OrderRow> for OrderView {
             placed_at: order.placed_at,
             status: order.status.into(),
             total: order.total,
+            sealed_contact: order.contact,
             lines: lines
                 .map(|line| LineView {
                     sku: line.sku,

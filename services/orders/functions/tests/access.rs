@@ -65,6 +65,9 @@ fn give_back(customer: &str) -> String {
 const CANCEL: &str = "mutation { cancelOrder(input: {orderId: \"1\", reason: \"changed my mind\"} commandId: \"COMMAND\") \
                       { outcome { status rejection { code } } } }";
 
+const ERASE: &str = "mutation { eraseCustomer(customerId: \"ann\" commandId: \"COMMAND\") \
+                     { outcome { status rejection { code } } } }";
+
 #[tokio::test]
 async fn customers_act_for_themselves_and_operators_for_everybody() {
     check(
@@ -75,7 +78,9 @@ async fn customers_act_for_themselves_and_operators_for_everybody() {
             &give_back("ann"),
             &give_back(""),
             CANCEL,
+            ERASE,
             "{ order(id: \"1\") { id } }",
+            "{ order(id: \"1\") { contact { email } } }",
             "{ order(id: \"unknown\") { id } }",
             "{ customerOrders(customerId: \"ann\") { edges { node { id } } } }",
             "{ customerTotals(customerId: \"ann\") { orders } }",
@@ -89,7 +94,9 @@ async fn customers_act_for_themselves_and_operators_for_everybody() {
             {returnId: "r", customerId: "ann", lines: [{sku: "A", quantity: 1, unitP | COMMITTED | COMMITTED | FORBIDDEN | FORBIDDEN | FORBIDDEN
             {returnId: "r", lines: [{sku: "A", quantity: 1, unitPrice: "2.50"}]}     | COMMITTED | FORBIDDEN | FORBIDDEN | FORBIDDEN | FORBIDDEN
             {orderId: "1", reason: "changed my mind"}                                | COMMITTED | COMMITTED | ORDER_NOT_FOUND | FORBIDDEN | FORBIDDEN
+            mutation { eraseCustomer(customerId: "ann"                               | COMMITTED | FORBIDDEN | FORBIDDEN | FORBIDDEN | FORBIDDEN
             { order(id: "1") { id } }                                                | data | data | null | FORBIDDEN | FORBIDDEN
+            { order(id: "1") { contact { email } } }                                 | data | data | null | FORBIDDEN | FORBIDDEN
             { order(id: "unknown") { id } }                                          | null | null | null | FORBIDDEN | FORBIDDEN
             { customerOrders(customerId: "ann") { edges { node { id } } } }          | data | data | FORBIDDEN | FORBIDDEN | FORBIDDEN
             { customerTotals(customerId: "ann") { orders } }                         | data | data | FORBIDDEN | FORBIDDEN | FORBIDDEN

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 use skein::core::CloudEvent;
+use skein::core::ports::CommandQueue as _;
 
 use crate::service::{customer, operator, service};
 
@@ -168,4 +169,65 @@ async fn the_apps_believe_their_gateway_only() {
             assert_eq!(app.send("GET", probe, &[], "").await.unwrap().status, 200, "{probe}");
         }
     }
+}
+
+const PLACE_WITH_CONTACT: &str = r#"mutation { placeOrder(input: {orderId: "ORDER", customerId: "ann",
+    contact: {name: "Ann Example", email: "ann@example.com"}, lines: [{sku: "A", quantity: 1, unitPrice: "1"}]},
+    commandId: "ORDER") { outcome { status } } }"#;
+
+#[tokio::test]
+async fn a_contact_is_shown_until_its_customer_is_erased() {
+    let service = service().await;
+    let (ann, order) = (customer("ann"), |id: &str| PLACE_WITH_CONTACT.replace("ORDER", id));
+    let contact = async |id: &str| {
+        let query = format!("{{ order(id: \"{id}\") {{ total contact {{ erased name email }} }} }}");
+        let seen = service.graphql(&ann, &query).await;
+        assert!(seen["errors"].is_null() && seen["data"]["order"]["total"] == "1", "{seen}");
+        seen["data"]["order"]["contact"].clone()
+    };
+    let readable = json!({"erased": false, "name": "Ann Example", "email": "ann@example.com"});
+    let gone = json!({"erased": true, "name": null, "email": null});
+
+    service.graphql(&ann, &order("1")).await;
+    for (_, message) in service.queue.take() {
+        let body = String::from_utf8_lossy(&message.body).into_owned();
+        assert!(body.contains("\"person\":\"ann\"") && !body.contains("xample"), "{body}");
+        service.queue.send("orders", &[message]).await.unwrap();
+    }
+    service.settle().await;
+    assert_eq!(contact("1").await, readable);
+    // A retry is the same command; another contact under its id is another one.
+    let again = service.graphql(&ann, &order("1")).await;
+    assert_eq!(again["data"]["placeOrder"]["outcome"]["status"], "COMMITTED", "{again}");
+    let other = service.graphql(&ann, &order("1").replace("ann@example.com", "ann@example.org")).await;
+    assert_eq!(other["errors"][0]["extensions"]["code"], "COMMAND_ID_REUSED", "{other}");
+
+    let erase = r#"mutation { eraseCustomer(customerId: "ann") { outcome { status } } }"#;
+    let erased = service.graphql(&operator(), erase).await;
+    assert!(erased["errors"].is_null(), "{erased}");
+    service.settle().await;
+    assert_eq!(contact("1").await, gone);
+    // The order goes on, and so does the customer, with a key of its own.
+    service.publish(answered("1")).await;
+    service.graphql(&ann, &order("2")).await;
+    service.settle().await;
+    assert_eq!((contact("1").await, contact("2").await), (gone, readable));
+    let status = service.graphql(&ann, r#"{ order(id: "1") { status } }"#).await;
+    assert_eq!(status["data"]["order"]["status"], "CONFIRMED", "{status}");
+}
+
+#[tokio::test]
+async fn a_contact_that_cannot_be_sealed_is_refused_without_being_repeated() {
+    let service = service().await;
+    let code = async |mutation: String| {
+        let answer = service.graphql(&operator(), &mutation).await;
+        let error = &answer["errors"][0];
+        assert!(!error["message"].to_string().contains("xample"), "{answer}");
+        error["extensions"]["code"].clone()
+    };
+    let order = PLACE_WITH_CONTACT.replace("ORDER", "1");
+    assert_eq!(code(order.replace("ann@example.com", "ann at example.com")).await, "BAD_USER_INPUT");
+    assert_eq!(code(order.replace("customerId: \"ann\",", "")).await, "BAD_USER_INPUT");
+    assert_eq!(code(order.replace("\"ann\"", &format!("\"{}\"", "é".repeat(60)))).await, "BAD_USER_INPUT");
+    assert!(service.queue.take().is_empty());
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use orders_functions::{commands, queries};
+use skein::core::personal::{KeyRing, PERSONS_TABLE};
 use skein::core::ports::TableStore;
 use skein::core::store::{EVENTS_TABLE, Outcome};
 use skein::core::{AggregateId, CommandId, Fault, Principal, encode_key};
@@ -12,7 +13,7 @@ use skein::graphql::OutcomeReader;
 use skein::host::Settings;
 use skein::{App, CommandSettings, Ports, QueryPorts, QuerySettings};
 use skein_embedded::EmbeddedStore;
-use skein_testing::doubles::{ManualClock, MemoryBus, MemoryQueue};
+use skein_testing::doubles::{ManualClock, MemoryBus, MemoryQueue, MemoryVault};
 use skein_testing::functions_host::{FunctionsHost, GATEWAY, QUERY_APP, Service};
 use tokio::net::TcpListener;
 
@@ -35,6 +36,7 @@ fn settings(app: &str) -> Settings {
         gateway: GATEWAY.to_owned(),
         introspection: false,
         await_limit: Duration::from_secs(1),
+        personal: None,
     }
 }
 
@@ -59,8 +61,10 @@ pub fn query_settings() -> QuerySettings {
 
 fn store() -> Arc<dyn TableStore> {
     let described = orders_infra::service();
-    let tables: Vec<&str> =
-        [EVENTS_TABLE, "faults"].into_iter().chain(described.tables.iter().map(String::as_str)).collect();
+    let tables: Vec<&str> = [EVENTS_TABLE, "faults", PERSONS_TABLE]
+        .into_iter()
+        .chain(described.tables.iter().map(String::as_str))
+        .collect();
     Arc::new(EmbeddedStore::memory(&tables).expect("a store in memory"))
 }
 
@@ -96,13 +100,21 @@ async fn serve(app: App) -> FunctionsHost {
     FunctionsHost::of(address)
 }
 
+/// A process's keys: what both share is the table, and the vault.
+fn keys(persons: &Arc<dyn TableStore>, vault: &Arc<MemoryVault>) -> KeyRing {
+    KeyRing::new(persons.clone(), vault.clone(), ManualClock::new())
+}
+
 /// Both apps, served until the test ends.
 pub async fn service() -> Service {
     let (queue, bus) = (Arc::new(MemoryQueue::default()), Arc::new(MemoryBus::default()));
     let ports = Ports { queue: queue.clone(), bus: bus.clone(), ..ports() };
-    let command = serve(commands(command_settings(), ports).build().expect("the command app")).await;
+    let (persons, vault) = (store(), Arc::<MemoryVault>::default());
+    let app = commands(command_settings(), ports).personal(keys(&persons, &vault));
+    let command = serve(app.build().expect("the command app")).await;
     let outcomes = Arc::new(CommandApp(command));
     let query_ports = QueryPorts { queue: queue.clone(), outcomes, ..query_ports() };
-    let query = serve(queries(query_settings(), query_ports).build().expect("the query app")).await;
+    let app = queries(query_settings(), query_ports).personal(keys(&persons, &vault));
+    let query = serve(app.build().expect("the query app")).await;
     Service { name: NAME, command, query, queue, bus }
 }

@@ -1,6 +1,6 @@
 //! The orders service's descriptor.
 
-use orders_contract::{OrderBackordered, OrderCancelled, OrderConfirmed, OrderPlaced, ReturnRecorded};
+use orders_contract::{CustomerErased, OrderBackordered, OrderCancelled, OrderConfirmed, OrderPlaced, ReturnRecorded};
 use orders_domain::reactions::ConfirmOrBackorder;
 use orders_domain::views::{CustomerOrders, CustomerTotals, Orders};
 use skein_model::Service;
@@ -13,8 +13,10 @@ pub fn service() -> Service {
         .publishes::<OrderBackordered>()
         .publishes::<OrderCancelled>()
         .publishes::<ReturnRecorded>()
+        .publishes::<CustomerErased>()
         .view::<Orders>()
         .view::<CustomerOrders>()
         .view::<CustomerTotals>()
         .reaction::<ConfirmOrBackorder>()
+        .personal()
 }

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use async_graphql::ObjectType;
 use async_trait::async_trait;
+use skein::core::personal::KeyRing;
 use skein::core::ports::{CommandQueue, TableStore};
 use skein::core::store::Outcome;
 use skein::core::{AggregateId, CommandId, Fault};
 use skein::graphql::OutcomeReader;
-use skein::host::start;
+use skein::host::{Settings, start};
 use skein::{CommandApp, CommandSettings, Ports, QueryApp, QueryPorts, QuerySettings};
 use skein_azure::outcomes::CommandAppOutcomes;
-use skein_azure::{AzureTableStore, EventGridTopic, ServiceBusQueues, SystemClock, TableCredential};
+use skein_azure::{AzureKeyVault, AzureTableStore, EventGridTopic, ServiceBusQueues, SystemClock, TableCredential};
 use skein_azure::{credential::managed_identity, http_client};
 
 /// Runs a service's command app.
@@ -25,8 +26,9 @@ where
 {
     start(|| -> Result<_, Chain> {
         let settings = CommandSettings::from_env().map_err(Chain::from)?;
-        let ports = command_ports(&settings)?;
-        build(settings, ports).build().map_err(Chain::from)
+        let (ports, keys) = (command_ports(&settings)?, key_ring(&settings.app)?);
+        let app = build(settings, ports);
+        keys.into_iter().fold(app, CommandApp::personal).build().map_err(Chain::from)
     })
 }
 
@@ -38,8 +40,9 @@ where
 {
     start(|| -> Result<_, Chain> {
         let settings = QuerySettings::from_env().map_err(Chain::from)?;
-        let ports = query_ports(&settings)?;
-        build(settings, ports).build().map_err(Chain::from)
+        let (ports, keys) = (query_ports(&settings)?, key_ring(&settings.app)?);
+        let app = build(settings, ports);
+        keys.into_iter().fold(app, QueryApp::personal).build().map_err(Chain::from)
     })
 }
 
@@ -93,6 +96,17 @@ fn query_ports(settings: &QuerySettings) -> Result<QueryPorts> {
         outcomes: Arc::new(Outcomes(outcomes)),
         clock: Arc::new(SystemClock),
     })
+}
+
+/// The keys of personal data, where the service has any.
+fn key_ring(settings: &Settings) -> Result<Option<KeyRing>> {
+    let Some(personal) = &settings.personal else { return Ok(None) };
+    let http = http_client()?;
+    let identity = managed_identity(http.clone()).context("the app has no managed identity")?;
+    let store = AzureTableStore::new(&http, TableCredential::Token(identity.clone()), &personal.persons)
+        .context("SKEIN_PERSONS")?;
+    let vault = AzureKeyVault::new(&http, identity, &personal.key).context("SKEIN_PERSONAL_KEY")?;
+    Ok(Some(KeyRing::new(Arc::new(store), Arc::new(vault), Arc::new(SystemClock))))
 }
 
 /// The command app's outcomes, as GraphQL asks for them.

@@ -37,6 +37,7 @@ fn orders_are_followed() {
         placed_at,
         lines: lines(),
         total,
+        contact: None,
     };
     let start = StartReservation { units: units([("85123A", 8), ("85123a", 1), ("BANK CHARGES", 1)]) };
     assert_eq!(follow(OrderChange::Placed(placed)), [to::<Reservation, _>("536365", start)]);

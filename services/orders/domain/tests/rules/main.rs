@@ -1,5 +1,6 @@
 //! The rules of orders and returns, the views that they make, and the form in which their events are stored.
 
+mod erasures;
 mod lines;
 mod orders;
 mod reactions;

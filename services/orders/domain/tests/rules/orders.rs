@@ -6,7 +6,7 @@ use orders_domain::order::{
     PlaceOrder, PlaceOrderReply, Placed,
 };
 use skein_core::Principal;
-use skein_testing::scenario::given;
+use skein_testing::scenario::{given, sealed_for};
 
 use crate::{PLACED_AT, line, lines, money};
 
@@ -16,6 +16,7 @@ fn place() -> PlaceOrder {
         country: Some("United Kingdom".into()),
         placed_at: Some(PLACED_AT),
         lines: lines(),
+        contact: None,
     }
 }
 
@@ -27,6 +28,7 @@ fn placed() -> OrderEvent {
         placed_at: PLACED_AT,
         lines: lines(),
         total: money("35.64"),
+        contact: None,
     }
     .into()
 }
@@ -76,6 +78,7 @@ fn an_order_is_placed() {
             placed_at: PLACED_AT,
             lines: lines().into_iter().map(Into::into).collect(),
             total: money("35.64"),
+            contact: None,
         })
         .then_sent([]);
 }
@@ -83,6 +86,26 @@ fn an_order_is_placed() {
 #[test]
 fn an_order_without_a_time_is_placed_now() {
     given::<Order>([]).of("536365").at(PLACED_AT).when(PlaceOrder { placed_at: None, ..place() }).then([placed()]);
+}
+
+#[test]
+fn a_contact_is_passed_on_as_it_is_sealed() {
+    let contact = || Some(sealed_for("17850"));
+    let OrderEvent::Placed(placed) = placed() else { panic!("it is placed") };
+    given::<Order>([])
+        .of("536365")
+        .when(PlaceOrder { contact: contact(), ..place() })
+        .then([Placed { contact: contact(), ..placed }.into()])
+        .then_published_only(OrderPlaced {
+            order_id: "536365".into(),
+            customer_id: Some("17850".into()),
+            country: Some("United Kingdom".into()),
+            placed_at: PLACED_AT,
+            lines: lines().into_iter().map(Into::into).collect(),
+            total: money("35.64"),
+            contact: contact(),
+        })
+        .then_erased([]);
 }
 
 #[test]
@@ -113,6 +136,8 @@ fn an_order_keeps_the_rules() {
     rejected(PlaceOrder { customer_id: Some(" ".into()), ..place() }, "INVALID_CUSTOMER");
     rejected(PlaceOrder { customer_id: Some("x".repeat(65)), ..place() }, "INVALID_CUSTOMER");
     rejected(PlaceOrder { country: Some("x".repeat(65)), ..place() }, "COUNTRY_TOO_LONG");
+    rejected(PlaceOrder { contact: Some(sealed_for("13047")), ..place() }, "FOREIGN_CONTACT");
+    rejected(PlaceOrder { contact: Some(sealed_for("17850")), customer_id: None, ..place() }, "FOREIGN_CONTACT");
 }
 
 #[test]

@@ -18,6 +18,7 @@ fn placed(order: &str, customer: Option<&str>, day: i64, total: &str) -> OrderPl
         placed_at: PLACED_AT + Duration::days(day),
         lines: vec![line("85123A", 1, total).into()],
         total: money(total),
+        contact: None,
     }
 }
 
