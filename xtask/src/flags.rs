@@ -34,6 +34,8 @@ cargo xtask events SERVICE CATEGORY:ID
                                show an aggregate's commits
 cargo xtask dlq list|show|replay|purge SERVICE [commands|events|topic]
                                look after dead letters; purges ask first
+cargo xtask export SERVICE     add new commits to the service's backup
+cargo xtask restore SERVICE    make an empty event store from the backup
   these are the operators' commands; `cargo xtask ops help` shows their flags and exit statuses
     --release                    use the optimised build
 
@@ -87,7 +89,7 @@ pub enum Task {
 }
 
 /// The operators' commands, which `skein-ops` knows.
-const OPERATORS: [&str; 2] = ["dlq", "events"];
+const OPERATORS: [&str; 4] = ["dlq", "events", "export", "restore"];
 
 /// `cargo xtask events` and the other operators' commands.
 #[derive(Debug, PartialEq)]

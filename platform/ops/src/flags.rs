@@ -29,6 +29,10 @@ skein-ops dlq purge SERVICE [commands|events|topic]    drop them; commands whose
     --yes                purge without asking; needed where there is no terminal
   What another dlq command holds is not seen for up to five minutes. Purges are written to DIR/audit.jsonl.
 
+skein-ops export SERVICE   add new commits to the backup, in append blobs; goes on where the last run ended
+skein-ops restore SERVICE  make an empty event store from the backup, in the next epoch; goes on with one that broke off
+  Rejections, snapshots and the keys of persons are not in a backup. Start the command app again after a restore.
+
 of every command:
     --state DIR          the local system [.skein]
     --resources FILE     the list of resources [DIR/resources.json]
@@ -87,6 +91,10 @@ pub enum Command {
     Events(Events),
     /// Look after dead letters.
     Dlq(Dlq),
+    /// Add new commits to the backup.
+    Export,
+    /// Make an empty store from the backup.
+    Restore,
 }
 
 /// `dlq`.
@@ -237,6 +245,10 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Option<Flags>> {
             let limit = given.limit.unwrap_or(1000);
             Command::Dlq(Dlq { action, source, filter: given.filter, limit, yes: given.yes })
         }
+        "export" | "restore" => {
+            target.service = next("the SERVICE")?;
+            if name == "export" { Command::Export } else { Command::Restore }
+        }
         "events" => {
             target.service = next("the SERVICE")?;
             let aggregate = aggregate(&next("the aggregate, CATEGORY:ID")?)?;
@@ -296,6 +308,8 @@ mod tests {
         let filter = Filter { id: None, code: Some("PANIC".into()), before };
         let dlq = Dlq { action: Action::Purge, source: Source::Events, filter, limit: 1000, yes: true };
         assert_eq!(flags.command, Command::Dlq(dlq));
+        assert_eq!(parsed("export orders").unwrap().command, Command::Export);
+        assert_eq!(parsed("restore orders --at backups=https://b/c").unwrap().command, Command::Restore);
         assert_eq!(parsed("help"), Err("help".into()));
     }
 

@@ -3,6 +3,7 @@
 //! Everything goes through the same data planes, adapters and rows that the services use; no service is linked. An
 //! operator signs in as a principal of their own: locally with tokens of the local issuer, on Azure with the Azure CLI.
 
+pub mod backup;
 pub mod dlq;
 pub mod events;
 pub mod flags;

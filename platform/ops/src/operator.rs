@@ -6,7 +6,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use skein_azure::credential::{azure_cli, of_program};
-use skein_azure::{AzureTableStore, EventGridTopic, HttpClient, TableCredential, TokenCredential, http_client};
+use skein_azure::{
+    AzureBlobs, AzureTableStore, BlobCredential, EventGridTopic, HttpClient, TableCredential, TokenCredential,
+    http_client,
+};
+use skein_core::blob::BlobStore;
 use skein_core::ports::TableStore;
 use skein_core::store::EventStore;
 
@@ -70,6 +74,15 @@ impl Operator {
     /// A place that is not known.
     pub fn event_store(&self) -> Result<EventStore> {
         Ok(EventStore::new(self.shards()?))
+    }
+
+    /// The container of the backups.
+    ///
+    /// # Errors
+    /// A place that is not known.
+    pub fn backups(&self) -> Result<Box<dyn BlobStore>> {
+        let credential = BlobCredential::Token(self.credential.clone());
+        Ok(Box::new(AzureBlobs::new(&self.http, credential, self.places.one("backups")?)?))
     }
 
     /// The topic.

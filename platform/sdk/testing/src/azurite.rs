@@ -54,7 +54,7 @@ impl Service {
     fn ready(self) -> &'static str {
         match self {
             Service::Table => "Azurite Table service successfully started",
-            Service::Blob => "Azurite Blob service successfully started",
+            Service::Blob => "Azurite Blob service successfully listens",
         }
     }
 

@@ -1,12 +1,13 @@
 //! Doubles of the ports: a recorder of storage calls that can be told to fail, a queue and a topic that remember, and
 //! a clock that moves when it is waited on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use skein_core::blob::{Appended, BlobError, BlobStore, Listed, MAX_BLOCK_BYTES, Part, check_blob_name};
 use skein_core::personal::{DataKey, WrappedKey};
 use skein_core::ports::{
     Clock, CommandQueue, EventBus, KeyVault, Message, SendError, TableError, TableStore, TransactError, VaultError,
@@ -271,5 +272,98 @@ impl KeyVault for MemoryVault {
             Ok(bytes) if wrapped.version == "1" => Ok(DataKey::new(bytes)),
             _ => Err(VaultError::Refused("it did not wrap this".to_owned())),
         }
+    }
+}
+
+/// By name: the bytes, and whether they grow.
+type Blobs = BTreeMap<String, (Vec<u8>, bool)>;
+
+/// Blobs in memory, which can be told to fail.
+#[derive(Default)]
+pub struct MemoryBlobs {
+    blobs: Mutex<Blobs>,
+    /// How many writes still go well; `None` for all.
+    budget: Mutex<Option<u32>>,
+}
+
+impl MemoryBlobs {
+    /// No blobs.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Lets this many writes go well; what follows them is refused, as if the process had died there.
+    pub fn die_after(&self, writes: Option<u32>) {
+        *lock(&self.budget) = writes;
+    }
+
+    fn write(&self) -> Result<std::sync::MutexGuard<'_, Blobs>, BlobError> {
+        let mut budget = lock(&self.budget);
+        match budget.as_mut() {
+            Some(0) => return Err(BlobError::Unavailable("the test says so".to_owned())),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(lock(&self.blobs))
+    }
+}
+
+#[async_trait]
+impl BlobStore for MemoryBlobs {
+    async fn create(&self, name: &str) -> Result<bool, BlobError> {
+        check_blob_name(name)?;
+        let mut blobs = self.write()?;
+        if blobs.contains_key(name) {
+            return Ok(false);
+        }
+        blobs.insert(name.to_owned(), (Vec::new(), true));
+        Ok(true)
+    }
+
+    async fn append(&self, name: &str, at: u64, block: Bytes) -> Result<Appended, BlobError> {
+        check_blob_name(name)?;
+        if block.is_empty() || block.len() > MAX_BLOCK_BYTES {
+            return Err(BlobError::Refused(format!("a block of {} bytes", block.len())));
+        }
+        match self.write()?.get_mut(name) {
+            Some((bytes, true)) if bytes.len() as u64 == at => {
+                bytes.extend_from_slice(&block);
+                Ok(Appended::Done)
+            }
+            Some((_, true)) => Ok(Appended::Moved),
+            _ => Err(BlobError::Refused(format!("there is no append blob {name}"))),
+        }
+    }
+
+    async fn put(&self, name: &str, bytes: Bytes) -> Result<(), BlobError> {
+        check_blob_name(name)?;
+        self.write()?.insert(name.to_owned(), (bytes.to_vec(), false));
+        Ok(())
+    }
+
+    async fn read(&self, name: &str, from: u64, most: u64) -> Result<Option<Part>, BlobError> {
+        check_blob_name(name)?;
+        Ok(lock(&self.blobs).get(name).map(|(bytes, _)| {
+            let part: Vec<u8> = bytes.iter().copied().skip(usize::try_from(from).unwrap_or(usize::MAX)).collect();
+            let end = part.len().min(usize::try_from(most).unwrap_or(usize::MAX));
+            Part { bytes: Bytes::from(part).slice(..end), size: bytes.len() as u64 }
+        }))
+    }
+
+    async fn list(&self, prefix: &str, from: Option<&Continuation>) -> Result<Listed, BlobError> {
+        // Pages of two, so that there are several.
+        let after = from.map_or("", |from| from.0.as_str());
+        let blobs = lock(&self.blobs);
+        let mut rest = blobs
+            .iter()
+            .filter(|(name, _)| name.starts_with(prefix) && name.as_str() >= after)
+            .map(|(name, (bytes, _))| (name.clone(), bytes.len() as u64));
+        let page = rest.by_ref().take(2).collect();
+        Ok(Listed { blobs: page, next: rest.next().map(|(name, _)| Continuation(name)) })
+    }
+
+    async fn delete(&self, name: &str) -> Result<bool, BlobError> {
+        check_blob_name(name)?;
+        Ok(self.write()?.remove(name).is_some())
     }
 }

@@ -13,6 +13,7 @@
 //! and outcome appear together or not at all, and every outcome, rejections included, proves the state it was decided
 //! on.
 
+mod backup;
 mod history;
 mod rows;
 mod text;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+pub use backup::{BackupLine, Tips};
 pub use history::{Aggregates, History, Place};
 pub use rows::{Commit, CommitMeta, Outcome, OutcomeStatus, RejectionRecord, StoredEvent, Tip};
 pub(crate) use rows::{commit_key, corrupt, format_time};
