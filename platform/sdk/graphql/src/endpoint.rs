@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use async_graphql::parser::parse_query;
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType, Selection};
+use async_graphql::parser::types::{BaseType, DocumentOperations, ExecutableDocument, OperationType, Selection};
 use async_graphql::{ErrorExtensionValues, ObjectType, Positioned, Request, Response, ServerError};
 use skein_core::{Principal, Trace};
 use skein_kind::{Kind, classify};
@@ -118,6 +118,8 @@ enum Refused {
     Selections,
     #[error("the fragment {0:?} spreads itself")]
     Cycle(String),
+    #[error("the type {0:?} of the variable ${1} is unknown")]
+    VariableType(String, String),
 }
 
 impl Refused {
@@ -129,7 +131,7 @@ impl Refused {
             Refused::Kind(_) | Refused::Uncertain => "OPERATION_KIND_MISMATCH",
             Refused::Nesting => "QUERY_TOO_DEEP",
             Refused::Selections => "QUERY_TOO_COMPLEX",
-            Refused::Cycle(_) => "GRAPHQL_VALIDATION_FAILED",
+            Refused::Cycle(_) | Refused::VariableType(..) => "GRAPHQL_VALIDATION_FAILED",
         }
     }
 }
@@ -188,6 +190,15 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
             return Err(Refused::Nesting);
         }
         let document = parse_query(&request.query).map_err(|error| Refused::Parse(error.to_string()))?;
+        for (_, operation) in document.operations.iter() {
+            for variable in &operation.node.variable_definitions {
+                let name = base_type(&variable.node.var_type.node.base);
+                // The validation that follows would panic where such a variable has a default.
+                if !self.api.knows_type(name) {
+                    return Err(Refused::VariableType(name.to_owned(), variable.node.name.node.to_string()));
+                }
+            }
+        }
         let Operation { kind, introspection } = operation(&document, request.operation_name.as_deref())?;
         match (self.serves, kind) {
             (Serves::Mutations, OperationType::Mutation) | (Serves::Queries, OperationType::Query) => {}
@@ -206,6 +217,14 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
         }
         request.set_parsed_query(document);
         Ok(request)
+    }
+}
+
+/// The type that a list of any depth is of.
+fn base_type(base: &BaseType) -> &str {
+    match base {
+        BaseType::Named(name) => name,
+        BaseType::List(item) => base_type(&item.base),
     }
 }
 

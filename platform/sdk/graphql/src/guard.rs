@@ -58,6 +58,8 @@ pub struct UnstatedAccess(pub Vec<String>);
 struct Statements {
     roots: BTreeSet<String>,
     fields: BTreeMap<(String, String), BTreeSet<String>>,
+    /// The types that the schema defines.
+    types: BTreeSet<String>,
     unstated: Vec<String>,
 }
 
@@ -68,8 +70,9 @@ impl Statements {
             Statements { roots: roots.iter().map(|root| (*root).to_owned()).collect(), ..Statements::default() };
         for definition in parse_schema(sdl)?.definitions {
             let TypeSystemDefinition::Type(definition) = definition else { continue };
-            let TypeKind::Object(object) = &definition.node.kind else { continue };
             let name = definition.node.name.node.as_str();
+            statements.types.insert(name.to_owned());
+            let TypeKind::Object(object) = &definition.node.kind else { continue };
             for field in &object.fields {
                 let field = &field.node;
                 let statement = field.directives.iter().find(|directive| directive.node.name.node == "access");
@@ -213,18 +216,19 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> ApiBuilder<Q, M> {
             // Nothing is known, so that everything stays denied.
             Err(error) => vec![format!("all of them, since the schema cannot be read back ({error})")],
         };
-        (Api { schema }, unstated)
+        (Api { schema, guard: self.guard }, unstated)
     }
 }
 
 /// A service's schema, in which every root field states who may use it.
 pub struct Api<Q: ObjectType + 'static, M: ObjectType + 'static> {
     schema: Schema<Q, M, EmptySubscription>,
+    guard: Guard,
 }
 
 impl<Q: ObjectType + 'static, M: ObjectType + 'static> Clone for Api<Q, M> {
     fn clone(&self) -> Self {
-        Api { schema: self.schema.clone() }
+        Api { schema: self.schema.clone(), guard: self.guard.clone() }
     }
 }
 
@@ -232,6 +236,12 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Api<Q, M> {
     /// The schema in its definition language.
     pub fn sdl(&self) -> String {
         self.schema.sdl()
+    }
+
+    /// Whether the schema has the type. Those that every schema has need not be written in it.
+    pub(crate) fn knows_type(&self, name: &str) -> bool {
+        ["Boolean", "Float", "ID", "Int", "String"].contains(&name)
+            || self.guard.0.get().is_some_and(|statements| statements.types.contains(name))
     }
 
     pub(crate) async fn execute(&self, request: async_graphql::Request) -> Response {

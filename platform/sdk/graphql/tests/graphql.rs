@@ -647,6 +647,18 @@ async fn depth_and_complexity_are_limited() {
     assert_eq!((refused.status, refused.outcome.as_deref()), (400, Some("QUERY_TOO_COMPLEX")));
 }
 
+/// async-graphql's validation panics over a default of a type that the schema does not have.
+#[tokio::test]
+async fn a_variable_of_an_unknown_type_is_refused() {
+    let desk = desk(Handling::Never);
+    for query in ["query ($a: [Strange!] = [1]) { nested { value } }", "query ($a: Strange) { nested { value } }"] {
+        let answer = answer(&desk.queries, &json!({"query": query}).to_string()).await;
+        assert_eq!((answer.status, answer.outcome.as_deref()), (400, Some("GRAPHQL_VALIDATION_FAILED")), "{query}");
+        assert!(answer.body.contains("Strange"), "{}", answer.body);
+    }
+    assert!(desk.ask("ann", "query ($a: [String!] = []) { nested { value } }").await["errors"][0]["message"].is_string());
+}
+
 #[tokio::test]
 async fn documents_that_would_never_end_are_refused_at_once() {
     let desk = desk(Handling::Never);

@@ -206,6 +206,9 @@ mod tests {
     fn what_cannot_be_read_is_unknown() {
         let good = azure(&[WRITTEN, DELETED]);
         check(202, AZURE, &azure(&[WRITTEN]), "unknown");
+        for line in ["HTTP/1%.1 204 No Content", "HTTP/1.1 0204 No Content", "ICY 204 No Content", "HTTP/1.1"] {
+            check(202, AZURE, &azure(&[&WRITTEN.replace("HTTP/1.1 204 No Content", line), DELETED]), "unknown");
+        }
         check(202, AZURE, &azure(&[WRITTEN, DELETED, DELETED]), "unknown");
         check(202, AZURE, &azure(&[DELETED, DELETED]), "unknown");
         check(202, AZURE, "", "unknown");

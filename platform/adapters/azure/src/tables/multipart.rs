@@ -20,9 +20,10 @@ impl Message {
     /// The status, if this is an answer.
     pub fn status(&self) -> Option<u16> {
         let mut words = self.start.split(' ');
-        let version = words.next()?;
-        let status = words.next()?.parse().ok()?;
-        version.starts_with("HTTP/").then_some(status)
+        if !matches!(words.next()?, "HTTP/1.1" | "HTTP/1.0") {
+            return None;
+        }
+        words.next().filter(|status| status.len() == 3)?.parse().ok()
     }
 }
 
