@@ -140,6 +140,10 @@ fn each_crate_knows_only_whom_it_may() {
                 let allowed = ["skein-core", "skein-testing", "skein-azure", "skein-embedded"];
                 forbid(&known, &|name| allowed.contains(&name), "the simulator knows the engine and both adapters");
             }
+            ("platform/deploy", _) => {
+                let allowed = ["skein-core", "skein-azure"];
+                forbid(&reached, &|name| allowed.contains(&name), "deploying links no service");
+            }
             ("platform/arm", _) => {
                 forbid(&known, &|_| false, "the evaluator reads templates independently of all that writes them")
             }

@@ -766,6 +766,17 @@ fn edges(
                 }
             }
         }
+        // An extension cannot be there before what it extends; whether the service waits for it by itself is not said.
+        if let Some(extended) = Id::parse(&draft.planned.id).ok().filter(|id| id.providers.len() > 1)
+            && let Some(found) = names.matching(&extended.scope().to_string())
+            && !found.iter().all(|index| before.contains(index))
+        {
+            warnings.push(Warning {
+                path: draft.planned.path.clone(),
+                message: "it extends a resource of the same template, which dependsOn does not name".to_owned(),
+            });
+            before.extend(found);
+        }
         let env = Env::of(frame, world).in_loops(&draft.planned.loops);
         let mut references = Vec::new();
         if let Some(properties) = draft.planned.raw.get("properties") {

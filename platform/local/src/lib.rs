@@ -4,6 +4,7 @@
 pub mod blobs;
 pub mod broker;
 pub mod control;
+pub mod controlled;
 pub mod gateway;
 pub mod identity;
 pub mod loopback;

@@ -15,7 +15,8 @@ use tokio::sync::watch;
 const HELP: &str = "\
 Azure in one process, on loopback.
 
-skein-local serve --state DIR --resources FILE [options]
+skein-local serve --state DIR [--resources FILE] [options]
+    --resources FILE    host this list; without it, what is deployed through ARM's contract at the planes' address
     --port N            the gateway's port (8080; 0 takes any)
     --planes-port P     the planes' port (the one that the list of resources names)
     --azurite [URL]     keep the tables in a running Azurite (http://127.0.0.1:10002/devstoreaccount1)
@@ -145,15 +146,7 @@ fn parse() -> Result<Command> {
     }
     let state = state.context("--state is missing")?;
     match command.as_str() {
-        "serve" => Ok(Command::Serve(Options {
-            state,
-            resources: resources.context("--resources is missing")?,
-            port,
-            planes_port,
-            azurite,
-            retry_factor,
-            chaos,
-        })),
+        "serve" => Ok(Command::Serve(Options { state, resources, port, planes_port, azurite, retry_factor, chaos })),
         "token" => match (role, resource) {
             (Some(role), None) => Ok(Command::Token { state, role, subject }),
             (None, Some(resource)) if subject.is_none() => Ok(Command::OperatorToken { state, resource }),

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::blobs;
 use crate::broker::{self, Broker, SystemClock};
+use crate::controlled;
 use crate::gateway;
 use crate::identity::{self, IdentityHeaders, Issuer};
 use crate::loopback::guarded;
@@ -37,15 +38,15 @@ const START_LIMIT: Duration = Duration::from_secs(150);
 const READY_POLL: Duration = Duration::from_millis(50);
 
 /// How long connections may take to end once everything stops.
-const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// What to serve, and how.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The folder with all state.
     pub state: PathBuf,
-    /// The list of resources.
-    pub resources: PathBuf,
+    /// The list of resources; without one, what is deployed through the control plane is served.
+    pub resources: Option<PathBuf>,
     /// The gateway's port; 0 takes any.
     pub port: u16,
     /// The planes' port; by default the one that the list names.
@@ -86,11 +87,12 @@ pub fn lock(state: &Path) -> Result<File> {
 /// # Errors
 /// Anything that keeps the list from being hosted. Nothing is left running then.
 pub async fn serve(options: &Options, mut stop: watch::Receiver<bool>) -> Result<()> {
+    let Some(list) = &options.resources else { return controlled::serve(options, stop).await };
     let _lock = lock(&options.state)?;
     // Absolute, since the workers are started in folders of their own.
     let state = options.state.canonicalize().with_context(|| format!("cannot find {}", options.state.display()))?;
     let options = &Options { state, ..options.clone() };
-    let plan = resources::read(&options.resources)?;
+    let plan = resources::read(list)?;
     for kept in &plan.not_hosted {
         eprintln!("kept, not hosted: {kept}");
     }
@@ -185,7 +187,7 @@ pub async fn serve(options: &Options, mut stop: watch::Receiver<bool>) -> Result
     started
 }
 
-fn is_ready(state: State) -> bool {
+pub(crate) fn is_ready(state: State) -> bool {
     matches!(state, State::Ready { .. })
 }
 
@@ -220,17 +222,17 @@ fn planes_port(plan: &Plan, given: Option<u16>) -> Result<u16> {
     }
 }
 
-async fn bind(port: u16, what: &str) -> Result<TcpListener> {
+pub(crate) async fn bind(port: u16, what: &str) -> Result<TcpListener> {
     // Loopback and nothing else: whoever reaches a plane could try to guess its tokens.
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for {what}"))
 }
 
-fn base(listener: &TcpListener) -> Result<String> {
+pub(crate) fn base(listener: &TcpListener) -> Result<String> {
     Ok(format!("http://{}", listener.local_addr().context("the address is not known")?))
 }
 
-fn listen(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> JoinHandle<()> {
+pub(crate) fn listen(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> JoinHandle<()> {
     let service = guarded(router).into_make_service_with_connect_info::<SocketAddr>();
     // Small answers must not wait for the acknowledgement of earlier ones.
     let listener = listener.tap_io(|stream| {
@@ -244,7 +246,7 @@ fn listen(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>
     })
 }
 
-async fn topics(options: &Options, plan: &Plan, broker: &Broker) -> Result<Topics> {
+pub(crate) async fn topics(options: &Options, plan: &Plan, broker: &Broker) -> Result<Topics> {
     let chaos = options.chaos.map_or_else(Chaos::default, |seed| Chaos {
         delay: Duration::from_millis(200),
         duplicates: 0.1,
@@ -268,7 +270,7 @@ async fn topics(options: &Options, plan: &Plan, broker: &Broker) -> Result<Topic
     Ok(topics)
 }
 
-async fn tables_backend(options: &Options, plan: &Plan) -> Result<Backend> {
+pub(crate) async fn tables_backend(options: &Options, plan: &Plan) -> Result<Backend> {
     let accounts = plan.accounts.clone();
     let names = |accounts: &BTreeMap<String, std::collections::BTreeSet<String>>| {
         let names = accounts.iter().map(|(account, tables)| (account.clone(), tables.iter().cloned().collect()));
@@ -279,8 +281,10 @@ async fn tables_backend(options: &Options, plan: &Plan) -> Result<Backend> {
         if url.trim_end_matches('/').rsplit('/').next() != Some(AZURITE_ACCOUNT) {
             bail!("the table endpoint of Azurite has to end with /{AZURITE_ACCOUNT}, it is {url}");
         }
-        let accounts =
-            accounts.iter().map(|(name, tables)| (name.as_str(), tables.iter().map(String::as_str).collect()));
+        let accounts: Vec<(&str, Vec<&str>)> = accounts
+            .iter()
+            .map(|(name, tables)| (name.as_str(), tables.iter().map(String::as_str).collect()))
+            .collect();
         let azurite = Azurite::open(url, AZURITE_ACCOUNT, AZURITE_KEY, accounts).await?;
         return Ok(Backend::Azurite(azurite));
     }

@@ -237,3 +237,99 @@ fn workers_die_with_it() {
         }
     }
 }
+
+/// A template that others wrote; `None` where the shared folder is not there.
+fn sample(name: &str) -> Option<Value> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let shared = std::env::var_os("SKEIN_SHARED").map_or_else(|| root.join("../shared"), |shared| root.join(shared));
+    let path = shared.join("azure/samples").join(name);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Some(serde_json::from_str(&text).unwrap()),
+        Err(error) if std::env::var_os("CI").is_none() => {
+            eprintln!("skipped: {}: {error}", path.display());
+            None
+        }
+        Err(error) => panic!("{}: {error}", path.display()),
+    }
+}
+
+/// The status and the body of one request with the operator's token.
+async fn operator(state: &Path, audience: &str, method: &str, url: &str, body: Value) -> (u16, Value) {
+    let printed =
+        Command::new(BINARY).args(["token", "--state"]).arg(state).args(["--resource", audience]).output().unwrap();
+    let token: Value = serde_json::from_slice(&printed.stdout).unwrap();
+    let request = Request::builder().method(method).uri(url);
+    let request = request.header("authorization", format!("Bearer {}", token["accessToken"].as_str().unwrap()));
+    let request = request.header("content-type", "application/json").header("BrokerProperties", r#"{"SessionId":"s"}"#);
+    let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+    let response = outbound::client().request(request.body(body).unwrap()).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = axum::body::to_bytes(Body::new(body), usize::MAX).await.unwrap();
+    (head.status.as_u16(), serde_json::from_slice(&body).unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn templates_by_others_are_deployed_and_hosted() {
+    let names = ["good_sub.json", "good_service.json", "good_service_array.json"];
+    let [Some(platform), Some(symbolic), Some(array)] = names.map(sample) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path();
+    let mut command = Command::new(BINARY);
+    command.arg("serve").arg("--state").arg(state).args(["--port", "0"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut system = Running::started(&mut command);
+    let subscription = "/subscriptions/11111111-2222-3333-4444-555555555555";
+    let arm = async |base: &str, method: &str, path: &str, body: Value| {
+        let url = format!("{base}{subscription}{path}?api-version=2025-04-01");
+        operator(state, "https://management.azure.com", method, &url, body).await
+    };
+    let deploy = async |base: &str, scope: &str, name: &str, mut request: Value| {
+        let path = format!("{scope}/providers/Microsoft.Resources/deployments/{name}");
+        request["properties"]["mode"] = "Incremental".into();
+        let (status, answer) = arm(base, "PUT", &path, request).await;
+        assert!(status < 300, "{name}: {answer}");
+        loop {
+            let (_, deployment) = arm(base, "GET", &path, Value::Null).await;
+            match deployment["properties"]["provisioningState"].as_str() {
+                Some("Running") => continue,
+                Some("Succeeded") => return deployment,
+                _ => panic!("{name}: {deployment}"),
+            }
+        }
+    };
+    let base = system.url.clone();
+    let parameters = json!({"env": {"value": "dev"}, "publisherEmail": {"value": "ops@example.com"}});
+    let request = json!({"location": "westeurope", "properties": {"template": platform, "parameters": parameters}});
+    deploy(&base, "", "platform", request).await;
+    let topic =
+        format!("{subscription}/resourceGroups/rg-platform-dev/providers/Microsoft.EventGrid/topics/evgt-integration");
+    let mut queues = Vec::new();
+    for (group, template) in [("rg-symbolic", symbolic), ("rg-array", array)] {
+        arm(&base, "PUT", &format!("/resourcegroups/{group}"), json!({"location": "westeurope"})).await;
+        let parameters = json!({"topicId": {"value": topic}, "platformResourceGroup": {"value": "rg-platform-dev"},
+            "apimName": {"value": "apim-gw"}, "appInsightsConnectionString": {"value": "InstrumentationKey=1"}});
+        let request = json!({"properties": {"template": template, "parameters": parameters}});
+        let deployment = deploy(&base, &format!("/resourceGroups/{group}"), "service", request).await;
+        let app = deployment["properties"]["outputs"]["functionAppName"]["value"].as_str().unwrap().to_owned();
+        let suffix = app.rsplit('-').next().unwrap().to_owned();
+        queues.push((format!("sb-orders-{suffix}"), format!("storders{suffix}")));
+    }
+    // What was deployed lives, and still does after the process was killed.
+    for (round, base) in [(0, base), (1, String::new())] {
+        let base = if round == 0 {
+            base
+        } else {
+            system.stop("-KILL");
+            system = Running::started(&mut command);
+            system.url.clone()
+        };
+        for (namespace, account) in &queues {
+            let url = format!("{base}/servicebus/{namespace}/commands/messages");
+            let (status, answer) = operator(state, "https://servicebus.azure.net", "POST", &url, json!({})).await;
+            assert_eq!(status, 201, "{url}: {answer}");
+            let url = format!("{base}/tables/{account}/Tables");
+            let (status, tables) = operator(state, "https://storage.azure.com", "GET", &url, Value::Null).await;
+            assert_eq!((status, tables["value"].as_array().map(Vec::len)), (200, Some(3)), "{tables}");
+        }
+    }
+    assert_eq!(system.stop("-TERM"), Some(0));
+}

@@ -1,0 +1,405 @@
+//! The commands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::time::Instant;
+
+use azure_core::http::Method;
+use futures::future::try_join_all;
+use serde_json::{Map, Value, json};
+
+use crate::client::Client;
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::layers::{self, Layer, Outputs, steps};
+use crate::plan::{self, Count};
+use crate::{Options, Task, input};
+
+/// The exit code of a plan or a comparison that found changes.
+const CHANGES: u8 = 3;
+
+/// The tag that tells what a deployment was made of.
+const DIGEST: &str = "skein-digest";
+
+struct Run<'a> {
+    options: &'a Options,
+    environment: Environment,
+    client: Client,
+    layers: Vec<Layer>,
+    colour: bool,
+    begun: Instant,
+}
+
+/// Does what the command line says; the exit code.
+pub(crate) async fn run(options: &Options) -> Result<u8, Failure> {
+    let mut environment = Environment::read(&options.environments, &options.env)?;
+    if let Some(endpoint) = &options.endpoint {
+        environment.endpoint = endpoint.trim_end_matches('/').to_owned();
+    }
+    let layers = layers::read(&options.rendered)?;
+    steps(&layers, options.layer.as_deref())?;
+    let client = Client::open(&environment.endpoint, &options.state)?;
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let run = Run { options, environment, client, layers, colour, begun: Instant::now() };
+    match options.task {
+        Task::Plan | Task::Drift => run.plan().await,
+        Task::Deploy => run.deploy().await,
+        Task::Outputs => run.outputs().await,
+        Task::Down => run.down().await,
+    }
+}
+
+impl Run<'_> {
+    fn path(&self, layer: &Layer) -> String {
+        let name = layer.deployment();
+        format!("/subscriptions/{}/providers/Microsoft.Resources/deployments/{name}", self.environment.subscription)
+    }
+
+    /// What the local control plane's addresses say, where no environment can: its port is any.
+    fn local_values(&self) -> Map<String, Value> {
+        let mut values = Map::new();
+        if self.client.is_local() {
+            values.insert("siteUrl".into(), format!("{}/sites/{{0}}", self.environment.endpoint).into());
+        }
+        values
+    }
+
+    fn result(&self, value: &Value) {
+        if self.options.json {
+            println!("{value:#}");
+        }
+    }
+
+    /// The outputs of every layer that is deployed, whichever is asked about.
+    async fn known_outputs(&self) -> Result<BTreeMap<String, Outputs>, Failure> {
+        let mut known = BTreeMap::new();
+        for layer in &self.layers {
+            if let Some(deployment) = self.client.find(&layer.name, &self.path(layer)).await?
+                && let Some(outputs) = deployment["properties"]["outputs"].as_object()
+            {
+                known.insert(layer.name.clone(), outputs.clone());
+            }
+        }
+        Ok(known)
+    }
+
+    fn request(&self, layer: &Layer, values: &Value) -> Value {
+        json!({
+            "location": self.environment.location,
+            "tags": {DIGEST: layer.digest(values)},
+            "properties": {"mode": "Incremental", "template": layer.template, "parameters": values},
+        })
+    }
+
+    async fn plan(&self) -> Result<u8, Failure> {
+        let outputs = self.known_outputs().await?;
+        let drift = self.options.task == Task::Drift;
+        let mut results = Map::new();
+        let mut total = Count::default();
+        for layer in steps(&self.layers, self.options.layer.as_deref())?.into_iter().flatten() {
+            let values = match layer.values(&self.environment, &outputs, &self.local_values()) {
+                Ok(values) => values,
+                // What an earlier layer of the same plan would bring is not known before it is deployed.
+                Err(failure)
+                    if self.options.layer.is_none()
+                        && layer.after().iter().any(|name| !outputs.contains_key(*name)) =>
+                {
+                    eprintln!("{}\n  planned once {} is deployed ({failure})", layer.name, layer.after().join(" and "));
+                    total.create += 1;
+                    results.insert(layer.name.clone(), json!({"status": "Waiting", "after": layer.after()}));
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            let mut request = self.request(layer, &values);
+            request["properties"]["whatIfSettings"] = json!({"resultFormat": "FullResourcePayloads"});
+            let what = format!("{}: what-if", layer.name);
+            let answer =
+                self.client.send(&what, Method::Post, &format!("{}/whatIf", self.path(layer)), Some(&request)).await?;
+            let result = self.client.wait(&what, answer).await?;
+            if result["status"].as_str() == Some("Failed") {
+                return Err(Failure::Refused { what, status: 0, error: result["error"].clone() });
+            }
+            let changes = result["properties"]["changes"].as_array().cloned().unwrap_or_default();
+            let count = Count::of(&changes);
+            total.create += count.create;
+            total.modify += count.modify;
+            total.delete += count.delete;
+            eprint!("{}", plan::text(&layer.name, &changes, self.colour));
+            results.insert(layer.name.clone(), result["properties"].clone());
+        }
+        self.result(&results.into());
+        if total.none() {
+            eprintln!("{}", if drift { "nothing differs from what was rendered" } else { "nothing to do" });
+            return Ok(0);
+        }
+        if drift {
+            eprintln!("what is deployed differs from what was rendered; `deploy` puts it right");
+        }
+        Ok(CHANGES)
+    }
+
+    async fn deploy(&self) -> Result<u8, Failure> {
+        let mut outputs = self.known_outputs().await?;
+        let mut results = Map::new();
+        for step in steps(&self.layers, self.options.layer.as_deref())? {
+            let done = try_join_all(step.iter().map(|layer| self.deploy_layer(layer, &outputs))).await?;
+            for (layer, (status, own)) in step.iter().zip(done) {
+                results.insert(layer.name.clone(), json!({"status": status, "outputs": own}));
+                outputs.insert(layer.name.clone(), own);
+            }
+        }
+        self.result(&results.into());
+        Ok(0)
+    }
+
+    fn row(&self, layer: &str, state: &str, what: &str) {
+        let code = match state {
+            "Succeeded" | "unchanged" => "32",
+            "Failed" | "Canceled" => "31",
+            _ => "36",
+        };
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let state = if self.colour { format!("\x1b[{code}m{state:<10}\x1b[0m") } else { format!("{state:<10}") };
+        eprintln!("{seconds:>7.1}s  {layer:<12} {state} {what}");
+    }
+
+    async fn deploy_layer(
+        &self,
+        layer: &Layer,
+        outputs: &BTreeMap<String, Outputs>,
+    ) -> Result<(&'static str, Outputs), Failure> {
+        let values = layer.values(&self.environment, outputs, &self.local_values())?;
+        let request = self.request(layer, &values);
+        let path = self.path(layer);
+        let old = self.client.find(&layer.name, &path).await?;
+        let state =
+            |deployment: &Value| deployment["properties"]["provisioningState"].as_str().unwrap_or_default().to_owned();
+        let same = old.as_ref().is_some_and(|old| old["tags"][DIGEST] == request["tags"][DIGEST]);
+        match old.as_ref().map(state).as_deref() {
+            Some("Succeeded") if same => {
+                self.row(&layer.name, "unchanged", "template and parameters are those of the last deployment");
+                let outputs = old.unwrap_or_default()["properties"]["outputs"].as_object().cloned().unwrap_or_default();
+                return Ok(("Unchanged", outputs));
+            }
+            // A client before this one was killed: its deployment is ours.
+            Some("Running" | "Accepted") if same => self.row(&layer.name, "Running", "goes on, from an earlier call"),
+            Some("Running" | "Accepted") => {
+                let error = json!({"error": {"code": "DeploymentActive", "message": "another deployment of this layer is running"}});
+                return Err(Failure::Refused { what: layer.name.clone(), status: 409, error });
+            }
+            _ => {
+                let what = format!("{}: validation", layer.name);
+                let answer = self.client.send(&what, Method::Post, &format!("{path}/validate"), Some(&request)).await?;
+                let result = self.client.wait(&what, answer).await?;
+                if result["error"].is_object() {
+                    return Err(Failure::Refused { what, status: 400, error: result });
+                }
+                let what = format!("{}: deployment", layer.name);
+                self.client.send(&what, Method::Put, &path, Some(&request)).await?;
+                self.row(&layer.name, "Accepted", &layer.deployment());
+            }
+        }
+        if !self.options.wait {
+            return Ok(("Running", Outputs::new()));
+        }
+        self.follow(layer, &path).await
+    }
+
+    /// Follows a deployment to its end, a row for each resource.
+    async fn follow(&self, layer: &Layer, path: &str) -> Result<(&'static str, Outputs), Failure> {
+        let mut seen: BTreeSet<String> = BTreeSet::new();
+        let mut interrupted = false;
+        loop {
+            let deployment = self.client.send(&layer.name, Method::Get, path, None).await?;
+            let wait = deployment.retry_after();
+            self.operations(layer, path, &mut seen).await?;
+            let properties = &deployment.body["properties"];
+            match properties["provisioningState"].as_str().unwrap_or_default().to_lowercase().as_str() {
+                "succeeded" => {
+                    self.row(&layer.name, "Succeeded", &layer.deployment());
+                    return Ok(("Succeeded", properties["outputs"].as_object().cloned().unwrap_or_default()));
+                }
+                "failed" => {
+                    self.row(&layer.name, "Failed", &layer.deployment());
+                    let error = properties["error"].clone();
+                    return Err(Failure::Refused { what: layer.name.clone(), status: 0, error });
+                }
+                "canceled" => {
+                    self.row(&layer.name, "Canceled", &layer.deployment());
+                    return Err(Failure::Interrupted { what: format!("{} was cancelled", layer.name) });
+                }
+                _ => {}
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait.min(std::time::Duration::from_secs(5))) => {}
+                _ = tokio::signal::ctrl_c() => {
+                    if interrupted {
+                        let what = format!("{}: cancelling", layer.name);
+                        self.client.send(&what, Method::Post, &format!("{path}/cancel"), None).await?;
+                    } else {
+                        interrupted = true;
+                        eprintln!("Ctrl-C: again within 3 seconds cancels {}; otherwise it goes on without us", layer.name);
+                        tokio::select! {
+                            _ = tokio::signal::ctrl_c() => {
+                                let what = format!("{}: cancelling", layer.name);
+                                self.client.send(&what, Method::Post, &format!("{path}/cancel"), None).await?;
+                            }
+                            () = tokio::time::sleep(std::time::Duration::from_secs(3)) => {
+                                let what = format!("{} goes on; the same command follows it again", layer.deployment());
+                                return Err(Failure::Interrupted { what });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn operations(&self, layer: &Layer, path: &str, seen: &mut BTreeSet<String>) -> Result<(), Failure> {
+        let mut next = Some(format!("{path}/operations"));
+        while let Some(page) = next {
+            let answer = self.client.send(&layer.name, Method::Get, &page, None).await?.body;
+            for operation in answer["value"].as_array().into_iter().flatten() {
+                let properties = &operation["properties"];
+                let state = properties["provisioningState"].as_str().unwrap_or_default();
+                let target = properties["targetResource"]["id"].as_str().unwrap_or_default();
+                if target.is_empty() || !seen.insert(format!("{target} {state}")) {
+                    continue;
+                }
+                let kind = properties["targetResource"]["resourceType"].as_str().unwrap_or_default();
+                let name = properties["targetResource"]["resourceName"].as_str().unwrap_or_default();
+                self.row(&layer.name, state, &format!("{kind} {name}"));
+            }
+            next = answer["nextLink"].as_str().map(str::to_owned);
+        }
+        Ok(())
+    }
+
+    async fn outputs(&self) -> Result<u8, Failure> {
+        let known = self.known_outputs().await?;
+        let mut results = Map::new();
+        for layer in steps(&self.layers, self.options.layer.as_deref())?.into_iter().flatten() {
+            let Some(outputs) = known.get(&layer.name) else {
+                eprintln!("{} is not deployed", layer.name);
+                continue;
+            };
+            let values: Map<String, Value> =
+                outputs.iter().map(|(name, output)| (name.clone(), output["value"].clone())).collect();
+            if !self.options.json {
+                for (name, value) in &values {
+                    println!(
+                        "{}.{name}={}",
+                        layer.name,
+                        value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+                    );
+                }
+            }
+            results.insert(layer.name.clone(), values.into());
+        }
+        self.result(&results.into());
+        Ok(0)
+    }
+
+    /// Removes layers, the last first: their groups, what still holds a name, and the record of the deployment.
+    async fn down(&self) -> Result<u8, Failure> {
+        self.confirm()?;
+        let mut order: Vec<&Layer> =
+            steps(&self.layers, self.options.layer.as_deref())?.into_iter().flatten().collect();
+        order.reverse();
+        for layer in order {
+            let path = self.path(layer);
+            let Some(deployment) = self.client.find(&layer.name, &path).await? else {
+                self.row(&layer.name, "unchanged", "it is not deployed");
+                continue;
+            };
+            let ids = deployment["properties"]["outputResources"].as_array().into_iter().flatten();
+            let ids: Vec<&str> = ids.filter_map(|one| one["id"].as_str()).collect();
+            let is_group = |id: &&&str| id.split('/').count() == 5 && id.to_lowercase().contains("/resourcegroups/");
+            for group in ids.iter().filter(is_group) {
+                self.remove_group(layer, group).await?;
+            }
+            // What it made in the subscription itself.
+            for id in ids.iter().filter(|id| !id.to_lowercase().contains("/resourcegroups/")) {
+                if !id.to_lowercase().contains("/providers/microsoft.resources/deployments/") {
+                    self.row(&layer.name, "left", id);
+                }
+            }
+            let answer = self.client.send(&layer.name, Method::Delete, &path, None).await?;
+            self.client.wait(&layer.name, answer).await?;
+            self.row(&layer.name, "Succeeded", "removed");
+        }
+        Ok(0)
+    }
+
+    async fn remove_group(&self, layer: &Layer, group: &str) -> Result<(), Failure> {
+        let Some(listed) = self.client.find(&layer.name, &format!("{group}/resources")).await? else { return Ok(()) };
+        let what = format!("{}: removing {group}", layer.name);
+        self.row(&layer.name, "Running", &format!("removing {group}"));
+        let answer = self.client.send(&what, Method::Delete, group, None).await?;
+        self.client.wait(&what, answer).await?;
+        for resource in listed["value"].as_array().into_iter().flatten() {
+            let text = |key: &str| resource[key].as_str().unwrap_or_default();
+            let location = text("location").to_lowercase().replace(' ', "");
+            let base = format!("/subscriptions/{}/providers", self.environment.subscription);
+            let (method, path, version) = match text("type").to_lowercase().as_str() {
+                "microsoft.keyvault/vaults" => {
+                    let place = format!("Microsoft.KeyVault/locations/{location}/deletedVaults/{}", text("name"));
+                    (Method::Post, format!("{base}/{place}/purge"), "2024-11-01")
+                }
+                "microsoft.apimanagement/service" => {
+                    let place =
+                        format!("Microsoft.ApiManagement/locations/{location}/deletedservices/{}", text("name"));
+                    (Method::Delete, format!("{base}/{place}"), "2024-05-01")
+                }
+                _ => continue,
+            };
+            let what = format!("{}: purging {}", layer.name, text("name"));
+            match self.client.send(&what, method, &format!("{path}?api-version={version}"), None).await {
+                Ok(answer) => {
+                    self.client.wait(&what, answer).await?;
+                    self.row(&layer.name, "Succeeded", &format!("purged {}", text("name")));
+                }
+                Err(Failure::Refused { status: 404, .. }) => {}
+                Err(Failure::Refused { status: 409, error, .. }) => {
+                    let why = error["error"]["message"].as_str().unwrap_or_default();
+                    self.row(
+                        &layer.name,
+                        "left",
+                        &format!("{} holds its name until its retention ends: {why}", text("name")),
+                    );
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
+    fn confirm(&self) -> Result<(), Failure> {
+        let name = &self.environment.name;
+        let given = match &self.options.confirm {
+            Some(given) => given.clone(),
+            None if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() => {
+                eprint!("This removes what is deployed, with its data. Type the environment's name ({name}): ");
+                let _ = std::io::stderr().flush();
+                let mut line = String::new();
+                let read = std::io::stdin().lock().read_line(&mut line);
+                read.map_err(|error| input(format!("no answer: {error}"), format!("give --confirm {name}")))?;
+                line.trim().to_owned()
+            }
+            None => {
+                return Err(input(
+                    "down asks for the environment's name, and there is no terminal",
+                    format!("give --confirm {name}"),
+                ));
+            }
+        };
+        if given == *name {
+            return Ok(());
+        }
+        Err(input(
+            format!("{given:?} is not the environment's name, nothing was removed"),
+            format!("give --confirm {name}"),
+        ))
+    }
+}
