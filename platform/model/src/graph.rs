@@ -115,6 +115,40 @@ impl Graph {
         self.services.iter().find(|service| service.name == name)
     }
 
+    /// The service that publishes each category that a service reads, sorted by category.
+    pub fn sources<'a>(&'a self, service: &'a Service) -> Vec<(&'a str, &'a str)> {
+        let publisher = |category: &str| {
+            let publishes =
+                |service: &&Service| service.publishes.iter().any(|published| published.category == category);
+            self.services.iter().find(publishes).map(|service| service.name.as_str())
+        };
+        service.handled_categories().into_iter().filter_map(|name| Some((name, publisher(name)?))).collect()
+    }
+
+    /// The queues that an app may send to, by service and queue: sorted, each once.
+    pub fn sends<'a>(&'a self, service: &'a Service, app: App) -> Vec<(&'a str, &'static str)> {
+        let mut queues = vec![(service.name.as_str(), Service::COMMANDS)];
+        queues.extend(service.sends_to.iter().map(|target| (target.as_str(), Service::COMMANDS)));
+        match app {
+            // It sends its history to whoever reads it and asks for it.
+            App::Command => {
+                let readers = self
+                    .services
+                    .iter()
+                    .filter(|reader| self.sources(reader).into_iter().any(|(_, publisher)| publisher == service.name));
+                queues.extend(readers.map(|reader| (reader.name.as_str(), Service::REBUILD)));
+            }
+            // It asks its sources for what is missing, and reminds itself.
+            App::Query => {
+                queues.extend(self.sources(service).into_iter().map(|(_, publisher)| (publisher, Service::COMMANDS)));
+                queues.extend([Service::EVENTS, Service::REBUILD].map(|queue| (service.name.as_str(), queue)));
+            }
+        }
+        queues.sort_unstable();
+        queues.dedup();
+        queues
+    }
+
     /// Tells the first thing that does not fit together; a graph that was read from a file is checked with it.
     ///
     /// # Errors
@@ -228,10 +262,24 @@ mod tests {
     fn a_graph_survives_json() {
         let desk = Service::new("desk").publishes::<TicketOpened>().view::<Tickets>().reaction::<Greet>();
         let graph = graph(vec![desk.sends_to("desk")]).unwrap();
-        assert_eq!(graph.services[0].tables, ["reactions", "tickets"]);
+        assert_eq!(graph.services[0].tables, ["generations", "reactions", "tickets"]);
         assert_eq!(graph.services[0].handled_categories(), ["ticket"]);
         let json = serde_json::to_string(&graph).unwrap();
         assert_eq!(serde_json::from_str::<Graph>(&json).unwrap(), graph);
+    }
+
+    #[test]
+    fn an_app_sends_to_its_own_its_sources_and_its_readers() {
+        let desk = Service::new("desk").publishes::<TicketOpened>();
+        let shop = Service::new("shop").view::<Tickets>().reaction::<Greet>();
+        let graph = graph(vec![desk, shop]).unwrap();
+        let sends = |service: &str, app| graph.sends(graph.service(service).unwrap(), app);
+        assert_eq!(sends("desk", App::Command), [("desk", "commands"), ("shop", "rebuild")]);
+        assert_eq!(sends("desk", App::Query), [("desk", "commands"), ("desk", "events"), ("desk", "rebuild")]);
+        assert_eq!(sends("shop", App::Command), [("shop", "commands")]);
+        let all = [("desk", "commands"), ("shop", "commands"), ("shop", "events"), ("shop", "rebuild")];
+        assert_eq!(sends("shop", App::Query), all);
+        assert_eq!(graph.sources(graph.service("shop").unwrap()), [("ticket", "desk")]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct Service {
     pub publishes: Vec<Published>,
     /// What its projections and reactions read. Event Grid's filter comes from here.
     pub handles: Vec<Handled>,
-    /// The tables of its query store: views, and the cursors of reactions.
+    /// The tables of its query store: views with their generations, and the cursors of reactions.
     pub tables: Vec<String>,
     /// The services whose command queues its apps may send to, besides its own.
     pub sends_to: Vec<String>,
@@ -144,6 +144,8 @@ pub enum Connection {
     Commands,
     /// To the events queue.
     Events,
+    /// To the rebuild queue.
+    Rebuild,
 }
 
 impl Connection {
@@ -152,6 +154,7 @@ impl Connection {
         match self {
             Connection::Commands => "COMMANDS",
             Connection::Events => "EVENTS",
+            Connection::Rebuild => "REBUILD",
         }
     }
 }
@@ -161,6 +164,17 @@ impl Service {
     pub const COMMANDS: &'static str = "commands";
     /// The queue of the integration events that a service reads.
     pub const EVENTS: &'static str = "events";
+    /// The queue of what makes a service's views anew: the history that its sources publish again.
+    pub const REBUILD: &'static str = "rebuild";
+
+    /// A queue's name in the settings of an app, as the ports of `skein-core` say it.
+    pub fn queue_name(service: &str, queue: &str) -> String {
+        match queue {
+            Service::EVENTS => skein_core::ports::events_queue(service),
+            Service::REBUILD => skein_core::ports::rebuild_queue(service),
+            _ => service.to_owned(),
+        }
+    }
 
     /// The tables of each shard of the event store.
     pub const STORE_TABLES: [&str; 2] = [skein_core::store::EVENTS_TABLE, skein_core::handler::FAULTS_TABLE];
@@ -192,7 +206,11 @@ impl Service {
             ),
             query: app(
                 App::Query,
-                vec![graphql(), Function::messages("events", Service::EVENTS, Connection::Events, false)],
+                vec![
+                    graphql(),
+                    Function::messages("events", Service::EVENTS, Connection::Events, false),
+                    Function::messages("rebuild", Service::REBUILD, Connection::Rebuild, false),
+                ],
             ),
             publishes: Vec::new(),
             handles: Vec::new(),
@@ -246,6 +264,7 @@ impl Service {
 
     fn reads(mut self, consumer: &str, table: &str, categories: &[&str]) -> Self {
         insert(&mut self.tables, table.to_owned());
+        insert(&mut self.tables, skein_core::views::GENERATIONS_TABLE.to_owned());
         let categories = categories.iter().map(|&category| category.to_owned()).collect();
         self.handles.push(Handled { consumer: consumer.to_owned(), categories });
         self

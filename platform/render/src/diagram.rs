@@ -6,7 +6,6 @@ use skein_model::{App, Graph, Service};
 
 use crate::names::Names;
 use crate::queues::subject_prefixes;
-use crate::settings::command_targets;
 
 /// A page with the diagram.
 pub(crate) fn diagram(graph: &Graph) -> String {
@@ -34,6 +33,7 @@ pub(crate) fn diagram(graph: &Graph) -> String {
         }
         line(format!("  {}[/\"{}\"/]", node(service, "commands"), Service::COMMANDS));
         line(format!("  {}[/\"{}\"/]", node(service, "events"), Service::EVENTS));
+        line(format!("  {}[/\"{}\"/]", node(service, "rebuild"), Service::REBUILD));
         let shards = if service.shards == 1 { String::new() } else { format!("<br/>{} shards", service.shards) };
         line(format!("  {}[(\"event store{shards}\")]", node(service, "store")));
         line(format!("  {}[(\"views<br/>{}\")]", node(service, "views"), service.tables.join("<br/>")));
@@ -52,12 +52,13 @@ pub(crate) fn diagram(graph: &Graph) -> String {
         line(format!("{} == by session ==> {}", node("commands"), node("command")));
         line(format!("{} --> {}", node("command"), node("store")));
         line(format!("{} --> {}", node("events"), node("query")));
+        line(format!("{} --> {}", node("rebuild"), node("query")));
         line(format!("{} --> {}", node("query"), node("views")));
         line(format!("{} -. outcomes .-> {}", node("query"), node("command")));
-        for target in command_targets(service) {
-            let Some(target) = graph.service(target) else { continue };
-            for app in ["command", "query"] {
-                line(format!("{} --> {}", node(app), self::node(target, "commands")));
+        for app in [App::Command, App::Query] {
+            for (target, queue) in graph.sends(service, app) {
+                let Some(target) = graph.service(target) else { continue };
+                line(format!("{} --> {}", node(app.as_str()), self::node(target, queue)));
             }
         }
         let mut published: Vec<_> = service.publishes.iter().map(|published| published.category.as_str()).collect();

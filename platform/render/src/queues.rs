@@ -12,10 +12,11 @@ pub(crate) struct QueueFacts {
 }
 
 /// The queues that every service has.
-pub(crate) const QUEUES: [QueueFacts; 2] = [
+pub(crate) const QUEUES: [QueueFacts; 3] = [
     QueueFacts { name: Service::COMMANDS, sessions: true },
     // Plain: order comes from cursors, and a session would allow one event at a time for each source.
     QueueFacts { name: Service::EVENTS, sessions: false },
+    QueueFacts { name: Service::REBUILD, sessions: false },
 ];
 
 /// The longest that Service Bus offers: a handler waits up to four minutes before a failing answer.

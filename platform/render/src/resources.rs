@@ -286,7 +286,7 @@ impl List<'_> {
 
     /// The environment of an app.
     fn settings(&self, service: &Service, app: App) -> Vec<(String, String)> {
-        let list = settings(self, |shard| self.names.account(service, shard), service, app);
+        let list = settings(self, self.graph, |shard| self.names.account(service, shard), service, app);
         let mut settings: Vec<_> = list.into_iter().map(|setting| (setting.name, setting.value)).collect();
         // Flex Consumption knows it from the app's own configuration.
         settings.push(("FUNCTIONS_WORKER_RUNTIME".to_owned(), "custom".to_owned()));

@@ -1,6 +1,6 @@
 //! The settings of a function app: one list, whether their values are known or are computed by a deployment.
 
-use skein_model::{App, Connection, Service, Trigger};
+use skein_model::{App, Connection, Graph, Service, Trigger};
 
 use crate::roles::{Role, Thing};
 
@@ -54,6 +54,7 @@ pub(crate) struct Setting<V> {
 /// The environment of an app, sorted by name: an app gets no address of what it may not reach.
 pub(crate) fn settings<P: Places>(
     places: &P,
+    graph: &Graph,
     account: impl Fn(u16) -> String,
     service: &Service,
     app: App,
@@ -75,13 +76,13 @@ pub(crate) fn settings<P: Places>(
     set("SKEIN_GATEWAY_PRINCIPAL_ID", places.gateway_principal_id(), vec![]);
     set("SKEIN_INTROSPECTION", places.introspection(), vec![]);
     set("SKEIN_SERVICE", text(&service.name), vec![]);
-    let targets = command_targets(service);
-    let mut queues = Vec::new();
-    for target in &targets {
+    let (mut queues, mut senders) = (Vec::new(), Vec::new());
+    for (target, queue) in graph.sends(service, app) {
         let separator = if queues.is_empty() { "" } else { "," };
-        queues.extend([text(&format!("{separator}{target}=")), places.queue(target, Service::COMMANDS)]);
+        let name = Service::queue_name(target, queue);
+        queues.extend([text(&format!("{separator}{name}=")), places.queue(target, queue)]);
+        senders.push(queue_role(Role::QueueSender, target, queue));
     }
-    let senders = targets.iter().map(|target| queue_role(Role::QueueSender, target, Service::COMMANDS)).collect();
     set("SKEIN_COMMAND_QUEUES", places.concat(queues), senders);
     let tables = |shard: u16, tables: Vec<&str>| -> Vec<(Role, Thing)> {
         let table = |table: &str| (Role::TableContributor, Thing::Table(account(shard), table.to_owned()));
@@ -110,6 +111,8 @@ pub(crate) fn settings<P: Places>(
         App::Query => {
             let needs = tables(0, query_tables(service));
             set("SKEIN_QUERY_STORE", places.tables(service, 0), needs);
+            let sources = graph.sources(service).into_iter().map(|(category, owner)| format!("{category}={owner}"));
+            set("SKEIN_SOURCES", text(&sources.collect::<Vec<_>>().join(",")), vec![]);
             set("SKEIN_COMMAND_APP", places.site_url(service, App::Command), vec![]);
         }
     }
@@ -123,12 +126,6 @@ pub(crate) fn settings<P: Places>(
     }
     settings.sort_by(|one, other| one.name.cmp(&other.name));
     settings
-}
-
-/// The services whose command queues an app of this service sends to, its own first.
-pub(crate) fn command_targets(service: &Service) -> Vec<&str> {
-    let others = service.sends_to.iter().map(String::as_str).filter(|target| *target != service.name);
-    [service.name.as_str()].into_iter().chain(others).collect()
 }
 
 /// The tables that the query app reads and writes: its views, and why a message failed.

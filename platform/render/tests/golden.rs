@@ -116,6 +116,7 @@ fn who_may_do_what() {
         desk-command: Azure Service Bus Data Receiver on the queue commands of desk
         desk-command: Azure Service Bus Data Sender on the queue commands of desk
         desk-command: Azure Service Bus Data Sender on the queue commands of hall
+        desk-command: Azure Service Bus Data Sender on the queue rebuild of desk
         desk-command: EventGrid Data Sender on the topic
         desk-command: Key Vault Crypto Service Encryption User on the key desk
         desk-command: Key Vault Secrets User on the secret appinsights-connection-string
@@ -125,8 +126,11 @@ fn who_may_do_what() {
         desk-command: Storage Table Data Contributor on the table faults of stskeindesk
         desk-command: Storage Table Data Contributor on the table persons of stskeindesk
         desk-query: Azure Service Bus Data Receiver on the queue events of desk
+        desk-query: Azure Service Bus Data Receiver on the queue rebuild of desk
         desk-query: Azure Service Bus Data Sender on the queue commands of desk
         desk-query: Azure Service Bus Data Sender on the queue commands of hall
+        desk-query: Azure Service Bus Data Sender on the queue events of desk
+        desk-query: Azure Service Bus Data Sender on the queue rebuild of desk
         desk-query: Key Vault Crypto Service Encryption User on the key desk
         desk-query: Key Vault Secrets User on the secret appinsights-connection-string
         desk-query: Monitoring Metrics Publisher on Application Insights
@@ -137,6 +141,7 @@ fn who_may_do_what() {
         desk-query: Storage Table Data Reader on the table persons of stskeindesk
         hall-command: Azure Service Bus Data Receiver on the queue commands of hall
         hall-command: Azure Service Bus Data Sender on the queue commands of hall
+        hall-command: Azure Service Bus Data Sender on the queue rebuild of desk
         hall-command: EventGrid Data Sender on the topic
         hall-command: Key Vault Secrets User on the secret appinsights-connection-string
         hall-command: Monitoring Metrics Publisher on Application Insights
@@ -146,7 +151,10 @@ fn who_may_do_what() {
         hall-command: Storage Table Data Contributor on the table faults of stskeinhall
         hall-command: Storage Table Data Contributor on the table faults of stskeinhall1
         hall-query: Azure Service Bus Data Receiver on the queue events of hall
+        hall-query: Azure Service Bus Data Receiver on the queue rebuild of hall
         hall-query: Azure Service Bus Data Sender on the queue commands of hall
+        hall-query: Azure Service Bus Data Sender on the queue events of hall
+        hall-query: Azure Service Bus Data Sender on the queue rebuild of hall
         hall-query: Key Vault Secrets User on the secret appinsights-connection-string
         hall-query: Monitoring Metrics Publisher on Application Insights
         hall-query: Storage Blob Data Owner on the host's storage of hall-query
@@ -155,10 +163,14 @@ fn who_may_do_what() {
         operators: Azure Service Bus Data Receiver on the queue commands of hall
         operators: Azure Service Bus Data Receiver on the queue events of desk
         operators: Azure Service Bus Data Receiver on the queue events of hall
+        operators: Azure Service Bus Data Receiver on the queue rebuild of desk
+        operators: Azure Service Bus Data Receiver on the queue rebuild of hall
         operators: Azure Service Bus Data Sender on the queue commands of desk
         operators: Azure Service Bus Data Sender on the queue commands of hall
         operators: Azure Service Bus Data Sender on the queue events of desk
         operators: Azure Service Bus Data Sender on the queue events of hall
+        operators: Azure Service Bus Data Sender on the queue rebuild of desk
+        operators: Azure Service Bus Data Sender on the queue rebuild of hall
         operators: Storage Blob Data Contributor on the container of dead letters
         operators: Storage Blob Data Contributor on the container of exports
         operators: Storage Table Data Reader on the table events of stskeindesk

@@ -18,7 +18,7 @@ use crate::{MESSAGE, delivery, graphql_over_http};
 pub struct QueryPorts {
     /// The query store.
     pub store: Arc<dyn TableStore>,
-    /// The command queues that reactions may send to.
+    /// The queues that the app may send to: command queues, and its own events and rebuild queue.
     pub queue: Arc<dyn CommandQueue>,
     /// The outcomes of commands: the command app tells them.
     pub outcomes: Arc<dyn OutcomeReader>,
@@ -34,15 +34,15 @@ pub struct QueryApp<Q, M> {
     handler: ViewsHandler,
 }
 
-/// Begins a service's query app: the functions `graphql` (queries only), `events` and the probes. The resolvers find a
-/// [`ViewReader`] in their context.
+/// Begins a service's query app: the functions `graphql` (queries only), `events`, `rebuild` and the probes. The
+/// resolvers find a [`ViewReader`] in their context.
 pub fn query_app<Q: ObjectType + 'static, M: ObjectType + 'static>(
     settings: QuerySettings,
     ports: QueryPorts,
     api: ApiBuilder<Q, M>,
 ) -> QueryApp<Q, M> {
     let QueryPorts { store, queue, clock, .. } = ports.clone();
-    let handler = ViewsHandler::new(&settings.app.service, store, queue, clock);
+    let handler = ViewsHandler::new(&settings.app.service, store, queue, clock).sources(settings.sources.clone());
     QueryApp { settings, ports, api, handler }
 }
 
@@ -72,10 +72,12 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> QueryApp<Q, M> {
     /// Root fields of the schema that do not state who may use them.
     pub fn build(self) -> Result<App, UnstatedAccess> {
         let QueryApp { settings, ports, api, handler } = self;
-        let api = api.data(ViewReader::new(Arc::clone(&ports.store))).data(Arc::clone(&ports.outcomes)).finish()?;
+        let reader = ViewReader::new(Arc::clone(&ports.store)).caching(Arc::clone(&ports.clock));
+        let api = api.data(reader).data(Arc::clone(&ports.outcomes)).finish()?;
         let (introspection, limit) = (settings.app.introspection, settings.app.await_limit);
         let endpoint = Arc::new(Endpoint::new(api, Serves::Queries, introspection, limit));
         let handler = Arc::new(handler);
+        let rebuilds = Arc::clone(&handler);
         let gateway: Arc<str> = settings.app.gateway.as_str().into();
         Ok(App::new(&settings.app.app)
             .http("graphql", &[Method::POST], "graphql", move |request| {
@@ -86,6 +88,13 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> QueryApp<Q, M> {
                 let handler = Arc::clone(&handler);
                 async move {
                     handler.receive(&message.body, &delivery(&message)).await?;
+                    Ok("taken".to_owned())
+                }
+            })
+            .service_bus("rebuild", MESSAGE, move |message, _| {
+                let handler = Arc::clone(&rebuilds);
+                async move {
+                    handler.rebuild(&message.body, &delivery(&message)).await?;
                     Ok("taken".to_owned())
                 }
             })

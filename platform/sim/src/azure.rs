@@ -13,20 +13,20 @@ use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions}
 use azure_core::error::{Error, ErrorKind};
 use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request as HttpRequest, Url};
-use azure_core::time::OffsetDateTime;
+use azure_core::time::{OffsetDateTime, parse_rfc7231};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json, json};
 use skein_azure::tables::multipart;
 use skein_azure::{AzureTableStore, EventGridTopic, ServiceBusQueues, TableCredential};
-use skein_core::ports::Message;
+use skein_core::ports::{Message, events_queue, rebuild_queue};
 use skein_core::table::{Etag, Operation, Range, Row, StoredRow, Sweep, Value};
-use skein_testing::simulator::{Adapters, Answer, PAUSE, Request, SERVICE, Stack, Wire, current};
+use skein_testing::simulator::{Adapters, Answer, Channel, PAUSE, Request, SERVICE, Stack, Wire, current};
 
-/// The addresses of an account, a command queue and a topic; nothing listens there.
+/// The addresses of an account, a namespace and a topic; nothing listens there.
 const ACCOUNT: &str = "https://stskeinsim.table.core.windows.net";
-const QUEUE: &str = "https://sb-skein-sim.servicebus.windows.net/commands";
+const NAMESPACE: &str = "https://sb-skein-sim.servicebus.windows.net";
 const TOPIC: &str = "https://evgt-skein-sim.westeurope-1.eventgrid.azure.net";
 
 /// The shipped Azure adapters: tables, queue and topic.
@@ -45,7 +45,11 @@ impl Stack for Azure {
         let http: Arc<dyn HttpClient> = Arc::new(Services { wire: wire.clone(), careless: self.careless });
         let credential: Arc<dyn TokenCredential> = Arc::new(Lasting);
         let store = AzureTableStore::new(&http, TableCredential::Token(credential.clone()), ACCOUNT);
-        let queues = [(SERVICE.to_owned(), QUEUE.to_owned())];
+        let queues = [
+            (SERVICE.to_owned(), format!("{NAMESPACE}/commands")),
+            (events_queue(SERVICE), format!("{NAMESPACE}/events")),
+            (rebuild_queue(SERVICE), format!("{NAMESPACE}/rebuild")),
+        ];
         let queue = ServiceBusQueues::new(&http, credential.clone(), queues);
         let topic = EventGridTopic::new(&http, credential, TOPIC);
         Adapters {
@@ -184,7 +188,15 @@ impl Services {
     fn read(&self, request: &HttpRequest) -> Option<Request> {
         let url: &Url = request.url();
         match url.host_str()?.split_once('.')?.1 {
-            "servicebus.windows.net" => return read_messages(request).map(Request::Send),
+            "servicebus.windows.net" => {
+                let channel = match url.path() {
+                    "/commands/messages" => Channel::Commands,
+                    "/events/messages" => Channel::Events,
+                    "/rebuild/messages" => Channel::Rebuild,
+                    _ => return None,
+                };
+                return read_messages(request).map(|messages| Request::Send(channel, messages));
+            }
             "westeurope-1.eventgrid.azure.net" => return read_events(request).map(Request::Publish),
             _ => {}
         }
@@ -265,7 +277,8 @@ fn read_messages(request: &HttpRequest) -> Option<Vec<Message>> {
     let message = |properties: &Json, traceparent: Option<String>, body: Bytes| {
         let text = |name: &str| properties[name].as_str().map(str::to_owned);
         let session = text("SessionId").unwrap_or_default();
-        Some(Message { id: text("MessageId")?, session, not_before: None, traceparent, body })
+        let not_before = text("ScheduledEnqueueTimeUtc").map(|time| parse_rfc7231(&time)).transpose().ok()?;
+        Some(Message { id: text("MessageId")?, session, not_before, traceparent, body })
     };
     if let Some(properties) = header("brokerproperties") {
         let traceparent = header("traceparent").and_then(|quoted| serde_json::from_str(&quoted).ok());

@@ -41,6 +41,14 @@ mod engine {
     }
 
     skein_testing::engine_conformance!(fixture);
+
+    /// On every store the engine's suite tries some; here it is fast enough for all.
+    #[tokio::test]
+    async fn a_rebuild_survives_a_crash_at_every_call() {
+        let crashes = skein_testing::conformance::engine::crash_at_every_call(fixture().await.store).await;
+        println!("{crashes} crashes");
+        assert!(crashes > 200, "{crashes}");
+    }
 }
 
 mod sharing;

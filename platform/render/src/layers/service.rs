@@ -34,7 +34,7 @@ use super::{
 use crate::policy::Policies;
 use crate::queues::{DELIVERIES, DUPLICATE_DETECTION, LOCK, QUEUES, subject_prefixes};
 use crate::roles::{Grant, Need, OPERATORS_ABOUT, Principal, Role, Thing, assign};
-use crate::settings::{Places, command_targets, query_tables, settings};
+use crate::settings::{Places, query_tables, settings};
 
 const APPS: [App; 2] = [App::Command, App::Query];
 
@@ -95,8 +95,19 @@ fn senders<'a>(graph: &'a Graph, service: &'a Service) -> Vec<&'a Service> {
     let others = graph.services.iter().filter(|other| other.name != service.name);
     [service]
         .into_iter()
-        .chain(others.filter(|other| command_targets(other).contains(&service.name.as_str())))
+        .chain(others.filter(|other| APPS.iter().any(|app| sends(graph, other, *app, service).next().is_some())))
         .collect()
+}
+
+/// The queues of a service that an app sends to.
+fn sends<'a>(
+    graph: &'a Graph,
+    sender: &'a Service,
+    app: App,
+    service: &'a Service,
+) -> impl Iterator<Item = &'static str> + 'a {
+    let all = graph.sends(sender, app).into_iter();
+    all.filter(|(target, _)| *target == service.name).map(|(_, queue)| queue)
 }
 
 /// What whoever deploys and the other layers give.
@@ -321,9 +332,10 @@ impl Own {
         let thing = |name: &str| Thing::Queue(service.name.clone(), name.to_owned());
         for sender in senders(graph, service) {
             for app in APPS {
-                let principal = identities.pass(nested, sender, app);
-                let (commands, thing) = (queue(Service::COMMANDS), thing(Service::COMMANDS));
-                assign(&mut nested.template, grants, &principal, Role::QueueSender, commands, thing);
+                for name in sends(graph, sender, app, service) {
+                    let principal = identities.pass(nested, sender, app);
+                    assign(&mut nested.template, grants, &principal, Role::QueueSender, queue(name), thing(name));
+                }
             }
         }
         for (name, queue) in &queues {
@@ -403,7 +415,7 @@ impl Own {
         for (app, principal) in &principals {
             let binary = &service.app(*app).binary;
             let mut list = Vec::new();
-            for setting in settings(&places, |shard| inside.names.account(service, shard), service, *app) {
+            for setting in settings(&places, graph, |shard| inside.names.account(service, shard), service, *app) {
                 for (role, on) in setting.needs {
                     let grant = Grant { who: principal.who.clone(), role, on };
                     needs.push(Need { grant, because: format!("the setting {}", setting.name) });

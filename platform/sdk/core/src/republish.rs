@@ -42,6 +42,10 @@ pub struct Republish {
     /// The rebuild that asks; absent, the events go to the topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<RebuildOf>,
+    /// Whether the asker looks again by itself: then it is not tried again while queue or topic are away. It would hold
+    /// up the aggregate's own commands.
+    #[serde(default)]
+    pub once: bool,
 }
 
 impl Command for Republish {
@@ -253,12 +257,23 @@ fn payload<C: Command>(envelope: &Envelope) -> Result<C, Fault> {
 
 /// Sends one aggregate's events again.
 async fn aggregate(engine: &Engine, envelope: &Envelope) -> Result<u64, Fault> {
-    let Republish { from, to } = payload(envelope)?;
-    let mut history = engine.store.history(&envelope.aggregate, from).await?;
+    let command: Republish = payload(envelope)?;
+    match send_aggregate(engine, envelope, &command).await {
+        Err(fault) if fault.is_transient() && command.once => {
+            tracing::warn!(code = fault.code, message = %fault.message, aggregate = %envelope.aggregate, "not republished");
+            Ok(0)
+        }
+        sent => sent,
+    }
+}
+
+async fn send_aggregate(engine: &Engine, envelope: &Envelope, command: &Republish) -> Result<u64, Fault> {
+    let Republish { from, to, .. } = command;
+    let mut history = engine.store.history(&envelope.aggregate, *from).await?;
     let mut sent = 0;
     while let Some(events) = history.next().await? {
         sent += events.len() as u64;
-        match &to {
+        match to {
             None => engine.bus.publish(&events).await?,
             Some(to) => {
                 let messages = pack(to, &envelope.id, &events)?;
@@ -332,7 +347,7 @@ async fn send_history(
     tip: Tip,
 ) -> Result<Sent, Fault> {
     let mut history = engine.store.history_up_to(&id, 1, Some(tip));
-    let (mut events, mut held) = (0, Vec::new());
+    let (mut events, mut held, mut readable) = (0, Vec::new(), true);
     loop {
         match history.next().await {
             Ok(Some(read)) => {
@@ -346,11 +361,16 @@ async fn send_history(
             Err(fault) if fault.is_transient() => return Err(fault),
             Err(fault) => {
                 tracing::error!(code = fault.code, message = %fault.message, aggregate = %id, "history not readable");
+                readable = false;
                 break;
             }
         }
     }
-    let mark = history.mark().map(|(epoch, sequence)| Mark { aggregate: id.clone(), epoch, sequence });
+    let mark = history.mark().map(|(epoch, sequence)| {
+        // The epoch of an event that cannot be read is unknown: no cursor may seem to have come up to it.
+        let epoch = if readable { epoch } else { u32::MAX };
+        Mark { aggregate: id.clone(), epoch, sequence }
+    });
     Ok(Sent { mark, events, held })
 }
 

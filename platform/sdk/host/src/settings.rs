@@ -63,7 +63,7 @@ pub struct CommandSettings {
     pub app: Settings,
     /// `SKEIN_EVENT_STORE`: the table endpoints of the event store's shards, in order.
     pub event_store: Vec<String>,
-    /// `SKEIN_COMMAND_QUEUES`: the queue of each service that this app may send to.
+    /// `SKEIN_COMMAND_QUEUES`: the queues that this app may send to, by the names of [`skein_core::ports`].
     pub command_queues: BTreeMap<String, String>,
     /// `SKEIN_TOPIC`: the topic's endpoint, without a path.
     pub topic: String,
@@ -78,8 +78,11 @@ pub struct QuerySettings {
     pub app: Settings,
     /// `SKEIN_QUERY_STORE`: the table endpoint of the views.
     pub query_store: String,
-    /// `SKEIN_COMMAND_QUEUES`: the queue of each service that this app's reactions may send to; may be empty.
+    /// `SKEIN_COMMAND_QUEUES`: the queues that this app may send to, by the names of [`skein_core::ports`]; may be
+    /// empty.
     pub command_queues: BTreeMap<String, String>,
+    /// `SKEIN_SOURCES`: the service that publishes each category that this app reads; may be empty.
+    pub sources: BTreeMap<String, String>,
     /// `SKEIN_COMMAND_APP`: the base URL of the service's command app, which knows the outcomes.
     pub command_app: String,
 }
@@ -141,6 +144,7 @@ impl QuerySettings {
             app: read.app(),
             query_store: read.url("SKEIN_QUERY_STORE", "the table endpoint of the views"),
             command_queues: read.queues(false),
+            sources: read.sources(),
             command_app: read.url("SKEIN_COMMAND_APP", "the base URL of the service's command app"),
         };
         read.finish(settings)
@@ -270,6 +274,20 @@ impl Reader<'_> {
         queues
     }
 
+    fn sources(&mut self) -> BTreeMap<String, String> {
+        let name = "SKEIN_SOURCES";
+        let mut sources = BTreeMap::new();
+        for item in self.list(name) {
+            match item.split_once('=') {
+                Some((category, service)) if !category.trim().is_empty() && !service.trim().is_empty() => {
+                    sources.insert(category.trim().to_owned(), service.trim().to_owned());
+                }
+                _ => self.problems.push(format!("{name} holds {item:?}: set it to category=service, comma separated")),
+            }
+        }
+        sources
+    }
+
     fn await_limit(&mut self) -> Duration {
         let name = "SKEIN_AWAIT_SECONDS";
         match self.optional(name) {
@@ -337,6 +355,7 @@ mod tests {
             ("SKEIN_SERVICE", "orders"),
             ("SKEIN_QUERY_STORE", "tables"),
             ("SKEIN_COMMAND_QUEUES", "http://x"),
+            ("SKEIN_SOURCES", "order=orders,stock"),
             ("SKEIN_INTROSPECTION", "maybe"),
             ("SKEIN_AWAIT_SECONDS", "900"),
             ("SKEIN_PERSONS", "http://127.0.0.1:1/tables/a"),
@@ -352,6 +371,7 @@ mod tests {
             - SKEIN_PERSONAL_KEY is not set: set it to the key that wraps them, as in https://{vault}.vault.azure.net/keys/{name}
             - SKEIN_QUERY_STORE holds "tables", which is no http(s) URL: set it to the table endpoint of the views
             - SKEIN_COMMAND_QUEUES holds "http://x": set it to service=queue URL, comma separated
+            - SKEIN_SOURCES holds "stock": set it to category=service, comma separated
             - SKEIN_COMMAND_APP is not set: set it to the base URL of the service's command app"#]]
         .assert_eq(&error.to_string());
     }

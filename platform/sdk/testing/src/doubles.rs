@@ -199,6 +199,12 @@ impl ManualClock {
         Arc::new(ManualClock { now: Mutex::new(time::macros::datetime!(2026-01-01 0:00 UTC)) })
     }
 
+    /// Moves the clock on, unless it is there already.
+    pub fn advance_to(&self, time: OffsetDateTime) {
+        let mut now = lock(&self.now);
+        *now = time.max(*now);
+    }
+
     /// How long the clock has been waited on, and moved, since its start.
     pub fn elapsed(&self) -> Duration {
         (*lock(&self.now) - time::macros::datetime!(2026-01-01 0:00 UTC)).unsigned_abs()

@@ -55,6 +55,7 @@ pub fn query_settings() -> QuerySettings {
         app: settings("query"),
         query_store: String::new(),
         command_queues: Default::default(),
+        sources: Default::default(),
         command_app: String::new(),
     }
 }

@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
 
 use super::cursor::{Arrival, Cursor, Position};
-use super::{Generation, MAX_CONFLICTS, REACTIONS_TABLE, document_key, read_document, source_key, write_document};
+use super::gaps;
+use super::generation::{Generation, Pointer};
+use super::{
+    MAX_CONFLICTS, REACTIONS_TABLE, Shared, document_key, give_way, read_document, source_key, write_document,
+};
 use crate::aggregate::DecodeError;
 use crate::cloud_event::{CloudEvent, ContractSet};
 use crate::envelope::{Envelope, Trace};
 use crate::fault::Fault;
 use crate::id::{AggregateId, CommandId, Principal};
-use crate::ports::{Clock, CommandQueue, Message, TableStore, TransactError};
+use crate::ports::{Message, TableStore, TransactError};
 use crate::projection::{Partitioning, Projection, Source, Touch};
 use crate::reaction::Reaction;
 use crate::table::{MAX_OPERATIONS, MAX_ROW_BYTES, Operation, Row, StoredRow};
@@ -25,7 +27,44 @@ use crate::table::{MAX_OPERATIONS, MAX_ROW_BYTES, Operation, Row, StoredRow};
 pub(super) trait Consume: Send + Sync {
     fn name(&self) -> &'static str;
     fn categories(&self) -> Vec<&'static str>;
-    async fn consume(&self, event: &CloudEvent, source: &Source, body: &[u8]) -> Result<(), Fault>;
+    async fn consume(&self, shared: &Shared, event: &CloudEvent, source: &Source, body: &[u8]) -> Result<(), Fault>;
+
+    /// The event of the source for which others wait, if there is one.
+    async fn gap(&self, shared: &Shared, source: &AggregateId) -> Result<Option<u64>, Fault>;
+
+    /// How it is made anew; `None` for what has effects outside.
+    fn rebuilt(&self) -> Option<&dyn Rebuilt> {
+        None
+    }
+}
+
+/// A view that can be made anew beside the live one.
+#[async_trait]
+pub(super) trait Rebuilt: Send + Sync {
+    fn table(&self) -> &'static str;
+
+    /// Takes an event of the past into a generation.
+    async fn fill(
+        &self,
+        shared: &Shared,
+        generation: Generation,
+        event: &CloudEvent,
+        source: &Source,
+        body: &[u8],
+    ) -> Result<(), Fault>;
+
+    /// The last event of the source that the generation has taken.
+    async fn position(&self, shared: &Shared, generation: Generation, source: &AggregateId) -> Result<Position, Fault>;
+
+    /// Called once everything is in, before the generation is read.
+    async fn finish(&self, _: &Shared, _: Generation) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// The bounds of the partitions that go with a generation, once `kept` is the live one.
+    fn doomed(&self, generation: Generation, _kept: Generation) -> Vec<(String, String)> {
+        vec![generation.partitions(), generation.cursor_partitions()]
+    }
 }
 
 /// Reads the event as one of the consumer's contracts. A type that it does not read only moves the cursor.
@@ -37,11 +76,6 @@ pub(super) fn decode<E: ContractSet>(consumer: &str, event: &CloudEvent) -> Resu
             _ => Fault::transient("EVENT_VERSION_UNKNOWN", text),
         }
     })
-}
-
-/// After a conflict somebody else was at the same rows: give way, longer each time.
-pub(super) async fn give_way(clock: &dyn Clock, conflict: u32) {
-    clock.sleep(Duration::from_millis(u64::from(conflict.min(10)) * 3)).await;
 }
 
 fn too_many_conflicts(consumer: &str, source: &Source) -> Fault {
@@ -78,7 +112,7 @@ impl Due {
 
 /// How one event is applied; the loop around it, cursor and parking included, is the same for all.
 #[async_trait]
-trait Apply: Send + Sync {
+pub(super) trait Apply: Send + Sync {
     const NAME: &'static str;
     const TABLE: &'static str;
 
@@ -95,7 +129,7 @@ trait Apply: Send + Sync {
 }
 
 /// Why an event was not applied.
-enum Step {
+pub(super) enum Step {
     /// Read again, try again.
     Again,
     Fail(Fault),
@@ -117,18 +151,31 @@ impl From<TransactError> for Step {
     }
 }
 
-/// Takes one event: seen, early or next; after it, what is parked behind it.
-async fn take<T: Apply>(
+/// Takes one event: seen, early or next; after it, what is parked behind it. With `watched`, somebody looks later
+/// whether what an early event waits for has come.
+pub(super) async fn take<T: Apply>(
     consumer: &T,
-    store: &dyn TableStore,
-    clock: &dyn Clock,
+    shared: &Shared,
     event: &CloudEvent,
     source: &Source,
     body: &[u8],
+    watched: bool,
 ) -> Result<(), Fault> {
+    drain(consumer, shared, Taken { event: event.clone(), source: source.clone(), remove: None }, body, watched).await
+}
+
+/// An event on its way into a view; with the write that removes it where it was parked.
+struct Taken {
+    event: CloudEvent,
+    source: Source,
+    remove: Option<Operation>,
+}
+
+async fn drain<T: Apply>(consumer: &T, shared: &Shared, first: Taken, body: &[u8], watched: bool) -> Result<(), Fault> {
+    let (store, clock) = (&*shared.store, &*shared.clock);
+    let Taken { mut event, mut source, mut remove } = first;
     let key = source.aggregate.key();
     let partition = consumer.cursor_partition(&source.aggregate);
-    let (mut event, mut source, mut remove) = (event.clone(), source.clone(), None);
     let mut conflict = 0;
     loop {
         let cursor = Cursor::read(store, T::TABLE, partition.clone(), &key).await?;
@@ -142,10 +189,18 @@ async fn take<T: Apply>(
                 Some(stale) => store.transact(T::TABLE, &partition, &[stale]).await.map(drop).map_err(Step::from),
                 None => Ok(()),
             },
-            Arrival::Early => match cursor.park(store, &source, body).await {
-                Ok(()) => return Ok(()),
-                Err(error) => Err(Step::from(error)),
-            },
+            // It is parked already.
+            Arrival::Early if remove.is_some() => return Ok(()),
+            Arrival::Early => {
+                // The check is sent before anything is parked, so that whoever finds something parked may rely on it.
+                if watched && cursor.parked <= cursor.position.sequence {
+                    gaps::watch(shared, T::NAME, &event).await?;
+                }
+                match cursor.park(store, &source, body).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => Err(Step::from(error)),
+                }
+            }
             Arrival::Next => consumer.apply(&cursor, &event, &source, remove.clone()).await,
         };
         match step {
@@ -173,17 +228,63 @@ async fn take<T: Apply>(
     }
 }
 
+/// The event that parked ones wait for, if there is one. What can be taken by now is taken, what belongs to an epoch
+/// that is over goes.
+pub(super) async fn gap<T: Apply>(consumer: &T, shared: &Shared, source: &AggregateId) -> Result<Option<u64>, Fault> {
+    let (store, key) = (&*shared.store, source.key());
+    let partition = consumer.cursor_partition(source);
+    for conflict in 0..=MAX_CONFLICTS {
+        if conflict > 0 {
+            give_way(&*shared.clock, conflict).await;
+        }
+        let cursor = Cursor::read(store, T::TABLE, partition.clone(), &key).await?;
+        if cursor.parked <= cursor.position.sequence {
+            return Ok(None);
+        }
+        let Some(text) = cursor.first_parked(store).await? else {
+            match cursor.forget_parked(store).await {
+                Ok(()) => return Ok(None),
+                Err(TransactError::Refused(error)) => return Err(error.into()),
+                Err(TransactError::Conflict(_) | TransactError::Unknown(_)) => continue,
+            }
+        };
+        let event =
+            CloudEvent::from_json(text.as_bytes()).map_err(|error| Fault::permanent("MALFORMED_EVENT", error))?;
+        let sequence = event.sequence().unwrap_or_default();
+        let parked = Source { aggregate: source.clone(), epoch: event.epoch, sequence, time: event.time };
+        if cursor.arrival(&parked) == Arrival::Early {
+            return Ok(Some(cursor.position.sequence + 1));
+        }
+        if let Some(due) = Due::read(store, T::TABLE, &partition, source, sequence).await? {
+            let taken = Taken { event: due.event, source: due.source, remove: Some(due.remove) };
+            drain(consumer, shared, taken, text.as_bytes(), false).await?;
+        }
+    }
+    Err(Fault::transient("VIEW_CONFLICT", format!("{}: {source} changed all the time", T::NAME)))
+}
+
 /// Feeds one projection.
 pub(super) struct ProjectionConsumer<P> {
-    store: Arc<dyn TableStore>,
-    clock: Arc<dyn Clock>,
-    generation: Generation,
+    pointer: Pointer,
     projection: PhantomData<fn() -> P>,
 }
 
 impl<P: Projection> ProjectionConsumer<P> {
-    pub(super) fn new(store: Arc<dyn TableStore>, clock: Arc<dyn Clock>) -> Self {
-        ProjectionConsumer { store, clock, generation: Generation::FIRST, projection: PhantomData }
+    pub(super) fn new() -> Self {
+        ProjectionConsumer { pointer: Pointer::of(P::NAME), projection: PhantomData }
+    }
+}
+
+/// One generation of a projection.
+struct Fold<'a, P> {
+    shared: &'a Shared,
+    generation: Generation,
+    projection: PhantomData<fn() -> P>,
+}
+
+impl<'a, P: Projection> Fold<'a, P> {
+    fn new(shared: &'a Shared, generation: Generation) -> Self {
+        Fold { shared, generation, projection: PhantomData }
     }
 
     /// The writes that the event makes in one partition, each guarded by the tag of the row as it was read.
@@ -196,7 +297,7 @@ impl<P: Projection> ProjectionConsumer<P> {
     ) -> Result<Vec<Operation>, Fault> {
         let reads = touches.iter().map(|touch| async move {
             let key = document_key(&touch.row);
-            let stored = self.store.get(P::TABLE, partition, &key).await?;
+            let stored = self.shared.store.get(P::TABLE, partition, &key).await?;
             Self::write(key, stored, partition, event, source, touch)
         });
         Ok(try_join_all(reads).await?.into_iter().flatten().collect())
@@ -258,10 +359,10 @@ impl<P: Projection> ProjectionConsumer<P> {
         let key = source_key(&source.aggregate.key());
         for conflict in 0..=MAX_CONFLICTS {
             if conflict > 0 {
-                give_way(&*self.clock, conflict).await;
+                give_way(&*self.shared.clock, conflict).await;
             }
             let (mark, writes) = futures::future::try_join(
-                async { self.store.get(P::TABLE, &partition, &key).await.map_err(Fault::from) },
+                async { self.shared.store.get(P::TABLE, &partition, &key).await.map_err(Fault::from) },
                 self.writes(&partition, event, source, touches),
             )
             .await?;
@@ -276,7 +377,7 @@ impl<P: Projection> ProjectionConsumer<P> {
             }];
             operations.extend(writes);
             Self::check_count(&operations, source)?;
-            match self.store.transact(P::TABLE, &partition, &operations).await {
+            match self.shared.store.transact(P::TABLE, &partition, &operations).await {
                 Ok(_) => return Ok(()),
                 Err(TransactError::Refused(error)) => return Err(error.into()),
                 Err(TransactError::Conflict(_) | TransactError::Unknown(_)) => {}
@@ -287,7 +388,7 @@ impl<P: Projection> ProjectionConsumer<P> {
 }
 
 #[async_trait]
-impl<P: Projection> Apply for ProjectionConsumer<P> {
+impl<P: Projection> Apply for Fold<'_, P> {
     const NAME: &'static str = P::NAME;
     const TABLE: &'static str = P::TABLE;
 
@@ -334,7 +435,7 @@ impl<P: Projection> Apply for ProjectionConsumer<P> {
                 }
             }
         }
-        self.store.transact(P::TABLE, &cursor.partition, &operations).await?;
+        self.shared.store.transact(P::TABLE, &cursor.partition, &operations).await?;
         Ok(())
     }
 }
@@ -349,28 +450,71 @@ impl<P: Projection> Consume for ProjectionConsumer<P> {
         P::Event::categories()
     }
 
-    async fn consume(&self, event: &CloudEvent, source: &Source, body: &[u8]) -> Result<(), Fault> {
-        take(self, &*self.store, &*self.clock, event, source, body).await
+    async fn consume(&self, shared: &Shared, event: &CloudEvent, source: &Source, body: &[u8]) -> Result<(), Fault> {
+        self.pointer
+            .each(shared, |generation, live| async move {
+                take(&Fold::<P>::new(shared, generation), shared, event, source, body, live).await
+            })
+            .await
     }
+
+    async fn gap(&self, shared: &Shared, source: &AggregateId) -> Result<Option<u64>, Fault> {
+        gap(&Fold::<P>::new(shared, self.pointer.live(shared).await?), shared, source).await
+    }
+
+    fn rebuilt(&self) -> Option<&dyn Rebuilt> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl<P: Projection> Rebuilt for ProjectionConsumer<P> {
+    fn table(&self) -> &'static str {
+        P::TABLE
+    }
+
+    async fn fill(
+        &self,
+        shared: &Shared,
+        generation: Generation,
+        event: &CloudEvent,
+        source: &Source,
+        body: &[u8],
+    ) -> Result<(), Fault> {
+        take(&Fold::<P>::new(shared, generation), shared, event, source, body, false).await
+    }
+
+    async fn position(&self, shared: &Shared, generation: Generation, source: &AggregateId) -> Result<Position, Fault> {
+        position(&Fold::<P>::new(shared, generation), shared, source).await
+    }
+}
+
+/// How far a consumer has come with a source.
+pub(super) async fn position<T: Apply>(consumer: &T, shared: &Shared, source: &AggregateId) -> Result<Position, Fault> {
+    let partition = consumer.cursor_partition(source);
+    Ok(Cursor::read(&*shared.store, T::TABLE, partition, &source.key()).await?.position)
 }
 
 /// Feeds one reaction.
 pub(super) struct ReactionConsumer<R> {
-    service: String,
-    store: Arc<dyn TableStore>,
-    queue: Arc<dyn CommandQueue>,
-    clock: Arc<dyn Clock>,
     reaction: PhantomData<fn() -> R>,
 }
 
 impl<R: Reaction> ReactionConsumer<R> {
-    pub(super) fn new(
-        service: &str,
-        store: Arc<dyn TableStore>,
-        queue: Arc<dyn CommandQueue>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        ReactionConsumer { service: service.to_owned(), store, queue, clock, reaction: PhantomData }
+    pub(super) fn new() -> Self {
+        ReactionConsumer { reaction: PhantomData }
+    }
+}
+
+/// A reaction at work.
+struct React<'a, R> {
+    shared: &'a Shared,
+    reaction: PhantomData<fn() -> R>,
+}
+
+impl<'a, R: Reaction> React<'a, R> {
+    fn new(shared: &'a Shared) -> Self {
+        React { shared, reaction: PhantomData }
     }
 
     /// The messages that the event leads to, the same at every delivery.
@@ -395,8 +539,8 @@ impl<R: Reaction> ReactionConsumer<R> {
                     causation_id: Some(event.id.clone()),
                     traceparent: event.traceparent.clone(),
                 };
-                let service = outgoing.service.clone().unwrap_or_else(|| self.service.clone());
-                let principal = Principal::service(&self.service);
+                let service = outgoing.service.clone().unwrap_or_else(|| self.shared.service.clone());
+                let principal = Principal::service(&self.shared.service);
                 Envelope::of_outgoing(&outgoing, id, principal, trace, event.time)
                     .to_message()
                     .map(|message| (service, message))
@@ -407,7 +551,7 @@ impl<R: Reaction> ReactionConsumer<R> {
 }
 
 #[async_trait]
-impl<R: Reaction> Apply for ReactionConsumer<R> {
+impl<R: Reaction> Apply for React<'_, R> {
     const NAME: &'static str = R::NAME;
     const TABLE: &'static str = REACTIONS_TABLE;
 
@@ -429,12 +573,12 @@ impl<R: Reaction> Apply for ReactionConsumer<R> {
                 while let Some((_, message)) = rest.next_if(|(next, _)| *next == service) {
                     messages.push(message);
                 }
-                self.queue.send(&service, &messages).await.map_err(Fault::from)?;
+                self.shared.queue.send(&service, &messages).await.map_err(Fault::from)?;
             }
         }
         let mut operations = vec![cursor.advance(source)];
         operations.extend(also);
-        self.store.transact(REACTIONS_TABLE, &cursor.partition, &operations).await?;
+        self.shared.store.transact(REACTIONS_TABLE, &cursor.partition, &operations).await?;
         Ok(())
     }
 }
@@ -449,7 +593,11 @@ impl<R: Reaction> Consume for ReactionConsumer<R> {
         R::Event::categories()
     }
 
-    async fn consume(&self, event: &CloudEvent, source: &Source, body: &[u8]) -> Result<(), Fault> {
-        take(self, &*self.store, &*self.clock, event, source, body).await
+    async fn consume(&self, shared: &Shared, event: &CloudEvent, source: &Source, body: &[u8]) -> Result<(), Fault> {
+        take(&React::<R>::new(shared), shared, event, source, body, true).await
+    }
+
+    async fn gap(&self, shared: &Shared, source: &AggregateId) -> Result<Option<u64>, Fault> {
+        gap(&React::<R>::new(shared), shared, source).await
     }
 }

@@ -5,7 +5,7 @@ use crate::fault::Fault;
 use crate::ports::{TableStore, TransactError};
 use crate::projection::Source;
 use crate::store::{corrupt, get_text, put_text};
-use crate::table::{Etag, Operation, Row, StoredRow};
+use crate::table::{Etag, Operation, Range, Row, StoredRow};
 
 use super::source_key;
 
@@ -127,6 +127,34 @@ impl Cursor {
         let parked = self.parked.max(source.sequence);
         let operations = [Operation::Put(row), self.write(self.position, parked)];
         store.transact(self.table, &self.partition, &operations).await.map(drop)
+    }
+
+    /// The first event that is parked behind the cursor.
+    pub(super) async fn first_parked(&self, store: &dyn TableStore) -> Result<Option<String>, Fault> {
+        let range = Range {
+            partition: self.partition.clone(),
+            from: parked_key(&self.source, self.position.sequence + 1),
+            to: Some(format!("P~{}~~", self.source)),
+            top: 1,
+        };
+        let mut from = None;
+        loop {
+            let page = store.query(self.table, &range, from.as_ref()).await?;
+            if let Some(row) = page.rows.first() {
+                let text = get_text(row, "Event").map_err(|error| corrupt(&self.partition, &row.key, error))?;
+                return text.map(Some).ok_or_else(|| corrupt(&self.partition, &row.key, "Event is missing"));
+            }
+            match page.next {
+                Some(next) => from = Some(next),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Says that nothing is parked any more.
+    pub(super) async fn forget_parked(&self, store: &dyn TableStore) -> Result<(), TransactError> {
+        let write = self.write(self.position, 0);
+        store.transact(self.table, &self.partition, &[write]).await.map(drop)
     }
 
     /// The parked event with the sequence, with the write that removes it.

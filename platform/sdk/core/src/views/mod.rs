@@ -4,7 +4,10 @@
 //! that was seen is settled, an early one is parked beside the cursor, the next one is applied. So a view equals the
 //! fold of its events, whatever the delivery did.
 //!
-//! Keys in a view's table; `g` is the view's generation, which a rebuild raises:
+//! A view may have several generations beside each other: a rebuild makes a new one, fed with live events and with
+//! history that its sources publish again, and then the new one is read.
+//!
+//! Keys in a view's table; `g` is the generation:
 //!
 //! | partition | row | holds |
 //! |---|---|---|
@@ -15,13 +18,21 @@
 
 mod consumer;
 mod cursor;
+mod gaps;
+mod generation;
 mod reader;
+mod rebuild;
 mod top;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 
+pub use generation::{
+    GENERATIONS_TABLE, Generation, Phase, Rebuild, RebuildFailure, SourceProgress, ViewState, read_state,
+};
 pub use reader::{Listing, ViewReader};
 
 use crate::cloud_event::CloudEvent;
@@ -33,6 +44,7 @@ use crate::projection::{Projection, Source, TopList};
 use crate::reaction::Reaction;
 use crate::table::{Row, StoredRow};
 use consumer::{Consume, ProjectionConsumer, ReactionConsumer};
+use gaps::GapCheck;
 use top::TopConsumer;
 
 /// The table of the reactions' cursors.
@@ -41,23 +53,6 @@ pub const REACTIONS_TABLE: &str = "reactions";
 const MAX_CONFLICTS: u32 = 20;
 /// The property that holds a row's JSON.
 const DOCUMENT: &str = "Doc";
-
-/// The generation of a view: which of the copies beside each other is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Generation(pub u32);
-
-impl Generation {
-    /// The one that every view begins with.
-    pub(crate) const FIRST: Generation = Generation(1);
-
-    fn partition(self, partition: &str) -> String {
-        format!("{}~{}", self.0, encode_key(partition))
-    }
-
-    fn cursor_partition(self, source: &str) -> String {
-        format!("{}!{source}", self.0)
-    }
-}
 
 fn document_key(row: &str) -> String {
     format!("D~{}", encode_key(row))
@@ -83,41 +78,58 @@ fn write_document(row: &mut Row, document: &impl serde::Serialize) -> Result<(),
     Ok(())
 }
 
-/// The handler of a service's events queue: feeds its projections, top lists and reactions.
-pub struct ViewsHandler {
+/// What all consumers of a service share.
+pub(crate) struct Shared {
     service: String,
     store: Arc<dyn TableStore>,
     queue: Arc<dyn CommandQueue>,
     clock: Arc<dyn Clock>,
+    /// The service that publishes each category.
+    sources: BTreeMap<String, String>,
+}
+
+/// After a conflict somebody else was at the same rows: give way, longer each time.
+async fn give_way(clock: &dyn Clock, conflict: u32) {
+    clock.sleep(Duration::from_millis(u64::from(conflict.min(10)) * 3)).await;
+}
+
+/// The handler of a service's events queue and rebuild queue: feeds its projections, top lists and reactions.
+pub struct ViewsHandler {
+    shared: Shared,
     consumers: Vec<Box<dyn Consume>>,
 }
 
 impl ViewsHandler {
     /// A handler without consumers.
     pub fn new(service: &str, store: Arc<dyn TableStore>, queue: Arc<dyn CommandQueue>, clock: Arc<dyn Clock>) -> Self {
-        ViewsHandler { service: service.to_owned(), store, queue, clock, consumers: Vec::new() }
+        let shared = Shared { service: service.to_owned(), store, queue, clock, sources: BTreeMap::new() };
+        ViewsHandler { shared, consumers: Vec::new() }
+    }
+
+    /// Tells which service publishes each category: whom a rebuild asks for history. The handler's queue has to know
+    /// their command queues, and the service's own events and rebuild queue.
+    #[must_use]
+    pub fn sources(mut self, sources: BTreeMap<String, String>) -> Self {
+        self.shared.sources = sources;
+        self
     }
 
     /// Feeds a projection.
     #[must_use]
     pub fn project<P: Projection>(self) -> Self {
-        let consumer = ProjectionConsumer::<P>::new(self.store.clone(), self.clock.clone());
-        self.consumer(Box::new(consumer))
+        self.consumer(Box::new(ProjectionConsumer::<P>::new()))
     }
 
     /// Feeds a top list.
     #[must_use]
     pub fn top_list<T: TopList>(self) -> Self {
-        let consumer = TopConsumer::<T>::new(self.store.clone(), self.clock.clone());
-        self.consumer(Box::new(consumer))
+        self.consumer(Box::new(TopConsumer::<T>::new()))
     }
 
     /// Feeds a reaction.
     #[must_use]
     pub fn react<R: Reaction>(self) -> Self {
-        let consumer =
-            ReactionConsumer::<R>::new(&self.service, self.store.clone(), self.queue.clone(), self.clock.clone());
-        self.consumer(Box::new(consumer))
+        self.consumer(Box::new(ReactionConsumer::<R>::new()))
     }
 
     fn consumer(mut self, consumer: Box<dyn Consume>) -> Self {
@@ -135,19 +147,26 @@ impl ViewsHandler {
         all
     }
 
-    /// Handles one message of the events queue: one CloudEvent. After `Ok` it may be settled.
+    /// Handles one message of the events queue: one CloudEvent, or a check for a gap. After `Ok` it may be settled.
     ///
     /// # Errors
     /// What kept a consumer from taking the event. The others have taken it, and skip it when it comes again.
     pub async fn receive(&self, body: &[u8], delivery: &Delivery) -> Result<(), Fault> {
-        crate::delivery::run("events", delivery, &*self.store, &*self.clock, |_| async move {
-            let event = CloudEvent::from_json(body).map_err(|error| Fault::permanent("MALFORMED_EVENT", error))?;
+        let shared = &self.shared;
+        crate::delivery::run("events", delivery, &*shared.store, &*shared.clock, |_| async move {
+            let event = match CloudEvent::from_json(body) {
+                Ok(event) => event,
+                Err(error) => match GapCheck::from_json(body) {
+                    Some(check) => return self.check_gap(check).await,
+                    None => return Err(Fault::permanent("MALFORMED_EVENT", error)),
+                },
+            };
             // A failure signal has no sequence: it changes no view.
             let Some(sequence) = event.sequence() else { return Ok(()) };
             let source = Source { aggregate: event.subject.clone(), epoch: event.epoch, sequence, time: event.time };
             let interested =
                 self.consumers.iter().filter(|consumer| consumer.categories().contains(&source.aggregate.category()));
-            let taken = join_all(interested.map(|consumer| consumer.consume(&event, &source, body))).await;
+            let taken = join_all(interested.map(|consumer| consumer.consume(shared, &event, &source, body))).await;
             // The worst fault decides: one that may pass is waited for, even if another never will.
             let mut faults: Vec<Fault> = taken.into_iter().filter_map(Result::err).collect();
             faults.sort_by_key(|fault| !fault.is_transient());

@@ -3,9 +3,10 @@
 //! An event is settled only once the merged row shows it, so that no timer is needed and nothing is forgotten when a
 //! process dies: the event comes again. Many events wait for one merge together.
 
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::num::NonZeroU16;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use futures::future::{try_join, try_join_all};
@@ -13,11 +14,14 @@ use futures::lock::Mutex;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::consumer::{Consume, decode, give_way};
-use super::{Generation, MAX_CONFLICTS, document_key, read_document, write_document};
+use super::consumer::{Apply, Consume, Rebuilt, Step, decode, position, take};
+use super::cursor::{Cursor, Position};
+use super::generation::{Generation, Pointer};
+use super::{MAX_CONFLICTS, Shared, document_key, give_way, read_document, write_document};
 use crate::cloud_event::{CloudEvent, ContractSet};
 use crate::fault::Fault;
-use crate::ports::{Clock, TableStore, TransactError};
+use crate::id::AggregateId;
+use crate::ports::TransactError;
 use crate::projection::{Source, TopList};
 use crate::store::{corrupt, shard_of};
 use crate::table::{Operation, Range, Row, StoredRow};
@@ -97,20 +101,34 @@ struct Change {
 
 /// Feeds one top list.
 pub(super) struct TopConsumer<T> {
-    store: Arc<dyn TableStore>,
-    clock: Arc<dyn Clock>,
-    generation: Generation,
-    /// The merged row as this process last saw it. Held while merging: the others wait for the same merge.
-    merged: Mutex<Option<Merged>>,
+    pointer: Pointer,
+    merged: std::sync::Mutex<HashMap<Generation, Arc<Mutex<Option<Merged>>>>>,
     list: PhantomData<fn() -> T>,
 }
 
 impl<T: TopList> TopConsumer<T> {
-    pub(super) fn new(store: Arc<dyn TableStore>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new() -> Self {
         assert!(T::SHARDS > 0 && (1..=1_000).contains(&T::SIZE), "{}: 1 to 1,000 items in 1 or more shards", T::NAME);
-        TopConsumer { store, clock, generation: Generation::FIRST, merged: Mutex::new(None), list: PhantomData }
+        TopConsumer { pointer: Pointer::of(T::NAME), merged: std::sync::Mutex::default(), list: PhantomData }
     }
 
+    fn list<'a>(&self, shared: &'a Shared, generation: Generation) -> List<'a, T> {
+        let mut all = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
+        let merged = all.entry(generation).or_default().clone();
+        List { shared, generation, merged, list: PhantomData }
+    }
+}
+
+/// One generation of a top list.
+struct List<'a, T> {
+    shared: &'a Shared,
+    generation: Generation,
+    /// The merged row as this process last saw it. Held while merging: the others wait for the same merge.
+    merged: Arc<Mutex<Option<Merged>>>,
+    list: PhantomData<fn() -> T>,
+}
+
+impl<T: TopList> List<'_, T> {
     /// Writes the item's score unless a newer one is there, and counts the shard's stamp up in the same transaction.
     /// Returns the change that a merge has to have seen.
     async fn put(&self, mine: Entry) -> Result<Change, Fault> {
@@ -120,11 +138,13 @@ impl<T: TopList> TopConsumer<T> {
         let key = document_key(&mine.item);
         for conflict in 0..=MAX_CONFLICTS {
             if conflict > 0 {
-                give_way(&*self.clock, conflict).await;
+                give_way(&*self.shared.clock, conflict).await;
             }
-            let (stamp_row, stored) =
-                try_join(self.store.get(T::TABLE, &partition, STAMP_ROW), self.store.get(T::TABLE, &partition, &key))
-                    .await?;
+            let (stamp_row, stored) = try_join(
+                self.shared.store.get(T::TABLE, &partition, STAMP_ROW),
+                self.shared.store.get(T::TABLE, &partition, &key),
+            )
+            .await?;
             let stamp = stamp_row.as_ref().map_or(Ok(0), |row| read_stamp(&partition, row))?;
             if let Some(stored) = &stored {
                 let known: Entry = read_document(T::TABLE, stored)?;
@@ -145,7 +165,7 @@ impl<T: TopList> TopConsumer<T> {
                     None => Operation::Insert(row),
                 },
             ];
-            match self.store.transact(T::TABLE, &partition, &operations).await {
+            match self.shared.store.transact(T::TABLE, &partition, &operations).await {
                 Ok(_) => return Ok(Change { shard, stamp: stamp + 1 }),
                 Err(TransactError::Refused(error)) => return Err(error.into()),
                 Err(TransactError::Conflict(_) | TransactError::Unknown(_)) => {}
@@ -171,9 +191,9 @@ impl<T: TopList> TopConsumer<T> {
                 return Ok(());
             }
             // A clock that was wound back must not make us wait for its past.
-            let wait = (merged.at + INTERVAL - self.clock.now()).min(INTERVAL);
+            let wait = (merged.at + INTERVAL - self.shared.clock.now()).min(INTERVAL);
             if wait.is_positive() {
-                self.clock.sleep(wait.unsigned_abs()).await;
+                self.shared.clock.sleep(wait.unsigned_abs()).await;
             }
             // The tag was read before the shards are, so a merge that saw less cannot replace one that saw more.
             *known = self.merge(Some(row)).await?;
@@ -182,13 +202,13 @@ impl<T: TopList> TopConsumer<T> {
     }
 
     async fn read_merged(&self) -> Result<Option<(Merged, StoredRow)>, Fault> {
-        let row = self.store.get(T::TABLE, &merged_partition(self.generation), MERGED_ROW).await?;
+        let row = self.shared.store.get(T::TABLE, &merged_partition(self.generation), MERGED_ROW).await?;
         row.map(|row| Ok((read_document(T::TABLE, &row)?, row))).transpose()
     }
 
     /// Merges all shards; `None` when somebody else wrote the merged row meanwhile.
     async fn merge(&self, stored: Option<StoredRow>) -> Result<Option<Merged>, Fault> {
-        let at = self.clock.now();
+        let at = self.shared.clock.now();
         let shards = try_join_all((0..T::SHARDS).map(|shard| self.read_shard(shard))).await?;
         let (stamps, entries): (Vec<i64>, Vec<Vec<Entry>>) = shards.into_iter().unzip();
         let mut entries: Vec<Entry> = entries.into_iter().flatten().filter(|entry| entry.score > 0).collect();
@@ -201,7 +221,7 @@ impl<T: TopList> TopConsumer<T> {
             Some(stored) => Operation::Replace(row, stored.etag),
             None => Operation::Insert(row),
         };
-        match self.store.transact(T::TABLE, &merged_partition(self.generation), &[operation]).await {
+        match self.shared.store.transact(T::TABLE, &merged_partition(self.generation), &[operation]).await {
             Ok(_) => Ok(Some(merged)),
             Err(TransactError::Refused(error)) => Err(error.into()),
             Err(TransactError::Conflict(_) | TransactError::Unknown(_)) => Ok(None),
@@ -218,7 +238,7 @@ impl<T: TopList> TopConsumer<T> {
         };
         let (mut stamp, mut entries, mut from) = (0, Vec::new(), None);
         loop {
-            let page = self.store.query(T::TABLE, &range, from.as_ref()).await?;
+            let page = self.shared.store.query(T::TABLE, &range, from.as_ref()).await?;
             for row in &page.rows {
                 if row.key == STAMP_ROW {
                     stamp = read_stamp(&range.partition, row)?;
@@ -232,6 +252,14 @@ impl<T: TopList> TopConsumer<T> {
             }
         }
     }
+
+    /// Takes an event, without showing it. Scores are absolute, so only the newest counts and order does not matter.
+    async fn score(&self, event: &CloudEvent, source: &Source) -> Result<Option<Change>, Fault> {
+        let Some(decoded) = decode::<T::Event>(T::NAME, event)? else { return Ok(None) };
+        let Some(score) = T::score(&decoded, source) else { return Ok(None) };
+        let item = source.aggregate.id().to_owned();
+        self.put(Entry { item, score, epoch: source.epoch, sequence: source.sequence }).await.map(Some)
+    }
 }
 
 #[async_trait]
@@ -244,12 +272,91 @@ impl<T: TopList> Consume for TopConsumer<T> {
         T::Event::categories()
     }
 
-    /// Scores are absolute, so only the newest counts and order does not matter: no cursor is needed.
-    async fn consume(&self, event: &CloudEvent, source: &Source, _: &[u8]) -> Result<(), Fault> {
-        let Some(decoded) = decode::<T::Event>(T::NAME, event)? else { return Ok(()) };
-        let Some(score) = T::score(&decoded, source) else { return Ok(()) };
-        let item = source.aggregate.id().to_owned();
-        let change = self.put(Entry { item, score, epoch: source.epoch, sequence: source.sequence }).await?;
-        self.show(change).await
+    async fn consume(&self, shared: &Shared, event: &CloudEvent, source: &Source, _: &[u8]) -> Result<(), Fault> {
+        self.pointer
+            .each(shared, |generation, _| async move {
+                let list = self.list(shared, generation);
+                match list.score(event, source).await? {
+                    Some(change) => list.show(change).await,
+                    None => Ok(()),
+                }
+            })
+            .await
+    }
+
+    /// Nothing waits for anything.
+    async fn gap(&self, _: &Shared, _: &AggregateId) -> Result<Option<u64>, Fault> {
+        Ok(None)
+    }
+
+    fn rebuilt(&self) -> Option<&dyn Rebuilt> {
+        Some(self)
+    }
+}
+
+/// Events of the past go by a cursor: not for their order, but to know that all of them came.
+#[async_trait]
+impl<T: TopList> Apply for List<'_, T> {
+    const NAME: &'static str = T::NAME;
+    const TABLE: &'static str = T::TABLE;
+
+    fn cursor_partition(&self, source: &AggregateId) -> String {
+        self.generation.cursor_partition(&source.key())
+    }
+
+    async fn apply(
+        &self,
+        cursor: &Cursor,
+        event: &CloudEvent,
+        source: &Source,
+        also: Option<Operation>,
+    ) -> Result<(), Step> {
+        self.score(event, source).await?;
+        let mut operations = vec![cursor.advance(source)];
+        operations.extend(also);
+        self.shared.store.transact(T::TABLE, &cursor.partition, &operations).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl<T: TopList> Rebuilt for TopConsumer<T> {
+    fn table(&self) -> &'static str {
+        T::TABLE
+    }
+
+    async fn fill(
+        &self,
+        shared: &Shared,
+        generation: Generation,
+        event: &CloudEvent,
+        source: &Source,
+        body: &[u8],
+    ) -> Result<(), Fault> {
+        take(&self.list(shared, generation), shared, event, source, body, false).await
+    }
+
+    async fn position(&self, shared: &Shared, generation: Generation, source: &AggregateId) -> Result<Position, Fault> {
+        position(&self.list(shared, generation), shared, source).await
+    }
+
+    /// Events of the past are not shown one by one: one merge shows them all.
+    async fn finish(&self, shared: &Shared, generation: Generation) -> Result<(), Fault> {
+        let list = self.list(shared, generation);
+        for conflict in 0..=MAX_CONFLICTS {
+            if conflict > 0 {
+                give_way(&*shared.clock, conflict).await;
+            }
+            let stored = list.read_merged().await?.map(|(_, row)| row);
+            if list.merge(stored).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(Fault::transient("VIEW_CONFLICT", format!("{}: the merged row changed all the time", T::NAME)))
+    }
+
+    /// The cursors were the rebuild's alone.
+    fn doomed(&self, generation: Generation, kept: Generation) -> Vec<(String, String)> {
+        vec![generation.partitions(), generation.cursor_partitions(), kept.cursor_partitions()]
     }
 }

@@ -10,7 +10,7 @@ use skein_core::{
 /// The service's name.
 pub const SERVICE: &str = "bank";
 /// The tables of the service.
-pub const TABLES: [&str; 6] = ["events", "faults", "reactions", "purses", "owners", "rich"];
+pub const TABLES: [&str; 7] = ["events", "faults", "reactions", "generations", "purses", "owners", "rich"];
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Opened {

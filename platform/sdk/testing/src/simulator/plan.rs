@@ -135,6 +135,8 @@ pub struct Plan {
     pub clients: Vec<Client>,
     /// Messages that can never be handled.
     pub poison: Vec<Poison>,
+    /// A view that is made anew, and after how many seconds that begins.
+    pub rebuild: Option<(String, u64)>,
     /// Whether the lock of a session holds. If not, its messages are handled at once, as after lost locks.
     pub sessions: bool,
     /// Who decides what happens next.
@@ -209,6 +211,10 @@ impl Plan {
         // A swarm: each run knows half of the accidents.
         let strikes = STRIKES.iter().copied().filter(|_| chance.one_in(2)).collect();
         let (budget, odds) = (chance.below(7), chance.of(&[8, 25, 80]));
+        // By chances of their own, so that a seed's other accidents stay what they were.
+        let mut rarely = Chance::new(seed ^ 0x00EB_111D_00EB_111D);
+        let view = rarely.of(&["purses", "owners", "rich"]).to_owned();
+        let rebuild = rarely.one_in(6).then(|| (view, rarely.of(&[0, 1, 5, 60])));
         Plan {
             seed,
             workers,
@@ -218,6 +224,7 @@ impl Plan {
             history,
             clients,
             poison,
+            rebuild,
             sessions: !chance.one_in(6),
             schedule: Schedule::Random { strikes, budget, odds },
             outage: None,
@@ -266,6 +273,7 @@ impl Plan {
             history,
             clients: asks.into_iter().enumerate().map(client).collect(),
             poison: Vec::new(),
+            rebuild: None,
             sessions: true,
             schedule: Schedule::Script { switch: None, reversed: false, alternate: false, strike: None },
             outage: None,

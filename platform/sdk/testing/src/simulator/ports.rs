@@ -16,7 +16,7 @@ use skein_core::table::{
 };
 
 use super::tables::Tables;
-use super::world::{Answer, Request, World};
+use super::world::{Answer, Channel, Request, World};
 
 /// How often a client repeats what may be repeated, as the Azure adapters do.
 const RETRIES: usize = 4;
@@ -195,8 +195,13 @@ async fn sent(wire: &Wire, target: &str, request: Request) -> Result<(), SendErr
 
 #[async_trait]
 impl CommandQueue for ModelBroker {
-    async fn send(&self, service: &str, messages: &[Message]) -> Result<(), SendError> {
-        sent(&self.0, service, Request::Send(messages.to_vec())).await
+    async fn send(&self, queue: &str, messages: &[Message]) -> Result<(), SendError> {
+        let channel = match queue.split_once('/') {
+            Some((_, "events")) => Channel::Events,
+            Some(_) => Channel::Rebuild,
+            None => Channel::Commands,
+        };
+        sent(&self.0, queue, Request::Send(channel, messages.to_vec())).await
     }
 }
 
@@ -214,6 +219,10 @@ pub(super) struct ModelClock(pub Wire);
 impl Clock for ModelClock {
     fn now(&self) -> time::OffsetDateTime {
         self.0.world().clock()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.world().elapsed()
     }
 
     async fn sleep(&self, duration: Duration) {

@@ -1,6 +1,7 @@
 //! Runs a plan: processes begin, are polled one at a time, die and begin again, until nothing is left to do.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use skein_core::handler::{CommandHandler, Delivery, Ports};
 use skein_core::ports::{CommandQueue, EventBus, Message, TableStore};
+use skein_core::republish::{RebuildMessage, Start as Begin};
 use skein_core::submit::{Settled, Submission, SubmitError, Submitted, Submitter};
 use skein_core::views::ViewsHandler;
 use skein_core::{Aggregate, AggregateId, Command, CommandId, Envelope, Handle, Principal, Trace, encode_key};
@@ -25,6 +27,8 @@ use super::sabotage::{Sabotage, Sabotaged};
 use super::world::{Answer, Channel, Effect, Remembered, Request, Said, Told, World};
 use super::{Report, checks};
 
+/// The id of the rebuild that a plan may ask for.
+const REBUILD: &str = "rebuild";
 /// How long old code stays beside the new one.
 const ROLLOUT: Duration = Duration::from_secs(120);
 /// How often a client asks again after an error, two seconds later each time: the tables may be away for ten minutes.
@@ -169,6 +173,12 @@ impl<'a> Run<'a> {
                     world.upgrade_at(ROLLOUT, n);
                 }
             }
+            if let Some((view, at)) = &self.plan.rebuild {
+                let start = RebuildMessage::Start(Begin { view: view.clone(), id: REBUILD.to_owned() });
+                let mut message = start.to_message(REBUILD.to_owned()).expect("plain data");
+                message.not_before = Some(world.true_time() + Duration::from_secs(*at));
+                world.enqueue(Channel::Rebuild, &message);
+            }
             for (n, poison) in self.plan.poison.iter().enumerate() {
                 put_poison(&mut world, n, poison, &self.plan.clients);
             }
@@ -252,10 +262,13 @@ impl<'a> Run<'a> {
             }
             Role::Viewer(era) => {
                 let clock = Arc::new(ModelClock(wire.clone()));
-                let handler =
-                    Arc::new(views(era, ViewsHandler::new(SERVICE, self.store.clone(), self.queue.clone(), clock)));
+                let handler = ViewsHandler::new(SERVICE, self.store.clone(), self.queue.clone(), clock);
+                let handler = Arc::new(views(era, handler.sources(sources())));
                 for _ in 0..self.plan.viewer_lanes {
-                    self.spawn(process, view(wire.clone(), handler.clone()));
+                    self.spawn(process, view(wire.clone(), handler.clone(), Channel::Events));
+                }
+                if self.plan.rebuild.is_some() {
+                    self.spawn(process, view(wire.clone(), handler, Channel::Rebuild));
                 }
             }
         }
@@ -334,18 +347,26 @@ fn remembered(handler: &CommandHandler, era: Era, body: &[u8]) -> Option<Remembe
     }
 }
 
-/// A lane of the events queue.
-async fn view(wire: Wire, handler: Arc<ViewsHandler>) {
+/// The service that publishes each category.
+fn sources() -> BTreeMap<String, String> {
+    ["purse", "transfer"].map(|category| (category.to_owned(), SERVICE.to_owned())).into()
+}
+
+/// A lane of the events queue, or of the rebuild queue.
+async fn view(wire: Wire, handler: Arc<ViewsHandler>, channel: Channel) {
     loop {
-        let Answer::Message(message) = wire.call(Request::Next(Channel::Events)).await else { continue };
+        let Answer::Message(message) = wire.call(Request::Next(channel)).await else { continue };
         let delivery = Delivery { message_id: message.id, count: message.count, traceparent: message.traceparent };
-        let result = handler.receive(&message.body, &delivery).await;
+        let result = match channel {
+            Channel::Rebuild => handler.rebuild(&message.body, &delivery).await,
+            _ => handler.receive(&message.body, &delivery).await,
+        };
         if let Err(fault) = &result {
             wire.world().remark(format_args!("{}: {fault}", delivery.message_id));
         }
         wire.call(match result {
-            Ok(()) => Request::Complete(Channel::Events, message.lock),
-            Err(_) => Request::Abandon(Channel::Events, message.lock),
+            Ok(()) => Request::Complete(channel, message.lock),
+            Err(_) => Request::Abandon(channel, message.lock),
         })
         .await;
     }
@@ -469,12 +490,15 @@ fn put_poison(world: &mut World, n: usize, poison: &Poison, clients: &[Client]) 
     };
     match poison {
         Poison::Garbage(purse) => {
-            world.enqueue(&message(format!("purse:{}", encode_key(purse)), b"{no envelope".to_vec()))
+            world.enqueue(Channel::Commands, &message(format!("purse:{}", encode_key(purse)), b"{no envelope".to_vec()))
         }
         Poison::Payload(purse) => {
             let command = CommandId::new(&id).expect("a short id");
             let bad = envelope(("purse", purse), command, Deposit::TYPE, "{\"coins\":\"many\"}");
-            world.enqueue(&message(bad.aggregate.key(), serde_json::to_vec(&bad).expect("plain data")));
+            world.enqueue(
+                Channel::Commands,
+                &message(bad.aggregate.key(), serde_json::to_vec(&bad).expect("plain data")),
+            );
         }
         Poison::Clash(client) => {
             let client = &clients[*client];
@@ -485,7 +509,10 @@ fn put_poison(world: &mut World, n: usize, poison: &Poison, clients: &[Client]) 
                 _ => (Note::TYPE, "{\"step\":\"received\"}"),
             };
             let twin = envelope(target, command, kind, payload);
-            world.enqueue(&message(twin.aggregate.key(), serde_json::to_vec(&twin).expect("plain data")));
+            world.enqueue(
+                Channel::Commands,
+                &message(twin.aggregate.key(), serde_json::to_vec(&twin).expect("plain data")),
+            );
         }
         Poison::Event => world.events.push(id, None, b"no event".to_vec().into(), None),
     }

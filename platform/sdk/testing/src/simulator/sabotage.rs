@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use skein_core::ports::{CommandQueue, EventBus, Message, SendError, TableError, TableStore, TransactError};
+use skein_core::republish::{RebuildMessage, Slice};
 use skein_core::store::EVENTS_TABLE;
 use skein_core::table::{Continuation, Etag, Operation, Page, Range, Row, StoredRow, Sweep, SweepPage, Value};
 use skein_core::{CommandId, Envelope, encode_key};
@@ -52,6 +53,8 @@ pub enum Sabotage {
     ForgetsSources,
     /// An early event is not kept.
     ForgetsParked,
+    /// A rebuild is sent no history, and no marks that would show it.
+    ForgetsHistory,
     /// Rows of views are written whatever is there.
     OverwritesViews,
     /// What fails is settled.
@@ -70,7 +73,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 24] = [
+    pub const ALL: [Sabotage; 25] = [
         Sabotage::SkipsAVersion,
         Sabotage::OverwritesCommits,
         Sabotage::SplitsTransactions,
@@ -88,6 +91,7 @@ impl Sabotage {
         Sabotage::RejectsOnOldState,
         Sabotage::ForgetsSources,
         Sabotage::ForgetsParked,
+        Sabotage::ForgetsHistory,
         Sabotage::OverwritesViews,
         Sabotage::SwallowsPoison,
         Sabotage::KeepsFailures,
@@ -113,6 +117,7 @@ impl Sabotage {
             Sabotage::DecidesOnce => "commits_follow_from_their_prefix",
             Sabotage::SnapshotsTooEarly => "snapshot_and_tail_agree",
             Sabotage::RejectsOnOldState => "outcomes_prove_their_state",
+            Sabotage::ForgetsHistory => "rebuilt_views_equal_their_fold",
             Sabotage::ForgetsSources | Sabotage::ForgetsParked | Sabotage::OverwritesViews => "views_equal_their_fold",
             Sabotage::SwallowsPoison => "poison_is_dead_lettered",
             Sabotage::KeepsFailures => "everything_ends",
@@ -473,6 +478,17 @@ impl TableStore for Sabotaged {
 impl CommandQueue for Sabotaged {
     async fn send(&self, queue: &str, messages: &[Message]) -> Result<(), SendError> {
         let mut messages = messages.to_vec();
+        if self.sabotage == Sabotage::ForgetsHistory && queue.ends_with("/rebuild") {
+            messages.retain_mut(|message| match RebuildMessage::from_json(&message.body) {
+                Ok(RebuildMessage::Events(_)) => false,
+                Ok(RebuildMessage::Slice(slice)) => {
+                    let bent = RebuildMessage::Slice(Slice { marks: Vec::new(), ..slice });
+                    message.body = bent.to_message(String::new()).map_or(message.body.clone(), |bent| bent.body);
+                    true
+                }
+                _ => true,
+            });
+        }
         if self.sabotage == Sabotage::PaysTwice && !self.wire.world().is_client() {
             let mut memory = self.memory();
             for message in &mut messages {

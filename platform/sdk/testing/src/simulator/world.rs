@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use skein_core::ports::{Message, TableError};
+use skein_core::republish::SYSTEM_PREFIX;
 use skein_core::store::EVENTS_TABLE;
 use skein_core::table::{Etag, Operation, Page, Range, StoredRow, Sweep, SweepPage};
 use skein_core::{CommandId, Envelope, encode_key};
@@ -70,8 +71,8 @@ pub enum Request {
         /// The writes.
         operations: Vec<Operation>,
     },
-    /// Sends to the command queue.
-    Send(Vec<Message>),
+    /// Sends to a queue.
+    Send(Channel, Vec<Message>),
     /// Publishes to the topic.
     Publish(Vec<Bytes>),
     /// Waits for a message of a queue.
@@ -91,6 +92,8 @@ pub enum Channel {
     Commands,
     /// The events, without.
     Events,
+    /// What makes views anew, without.
+    Rebuild,
 }
 
 /// What comes back.
@@ -191,7 +194,7 @@ impl Request {
             Request::Query { .. } => "query",
             Request::Sweep { .. } => "sweep",
             Request::Transact { .. } => "transact",
-            Request::Send(_) => "send",
+            Request::Send(..) => "send",
             Request::Publish(_) => "publish",
             Request::Next(_) => "next",
             Request::Complete(..) => "complete",
@@ -220,7 +223,7 @@ impl Request {
                 Late(6),
                 Late(30),
             ],
-            Request::Send(_) | Request::Publish(_) => &[Die, DieAfter, Lost, AnswerLost, Away, Throttled, Partly],
+            Request::Send(..) | Request::Publish(_) => &[Die, DieAfter, Lost, AnswerLost, Away, Throttled, Partly],
             Request::Next(_) => &[Die, DieAfter],
             Request::Complete(..) | Request::Abandon(..) => &[Die, DieAfter, Lost, AnswerLost],
             Request::Sleep(_) => &[Die],
@@ -249,6 +252,7 @@ enum Timer {
     Deliver(Bytes),
     /// The topic is there again.
     TopicBack,
+    Arrive(Channel, Message),
 }
 
 struct LateWrite {
@@ -421,7 +425,12 @@ impl Journal {
     }
 
     fn settle(&mut self, rows: &Rows, id: &str, body: &[u8]) {
-        let Ok(envelope) = Envelope::from_json(body) else {
+        // A system command has no outcome.
+        let envelope = Envelope::from_json(body);
+        if envelope.as_ref().is_ok_and(|envelope| envelope.name.starts_with(SYSTEM_PREFIX)) {
+            return;
+        }
+        let Ok(envelope) = envelope else {
             self.violate("poison_is_dead_lettered", format!("{id} is no envelope and was settled"));
             return;
         };
@@ -456,6 +465,7 @@ pub(crate) struct World {
     pub rows: Rows,
     pub commands: Queue,
     pub events: Queue,
+    pub rebuild: Queue,
     pub journal: Journal,
     pub trace: Vec<String>,
     /// The accidents that could have happened, step by step: what an exhaustive run goes through.
@@ -481,8 +491,9 @@ pub(crate) struct World {
     store_away: Duration,
     topic_away: Duration,
     outage: Option<Outage>,
-    /// At this time the last event was delivered.
+    /// At this time the last event was delivered for the first time.
     pub last_delivery: Duration,
+    delivered: HashSet<Bytes>,
     /// Which processes run, clients first, then command workers, then viewers.
     pub clients: usize,
     pub workers: usize,
@@ -500,6 +511,7 @@ impl World {
             rows,
             commands: Queue::new(MAX_DELIVERIES),
             events: Queue::new(MAX_DELIVERIES),
+            rebuild: Queue::new(MAX_DELIVERIES),
             journal: Journal::default(),
             trace: Vec::new(),
             possible: Vec::new(),
@@ -524,6 +536,7 @@ impl World {
             topic_away: Duration::ZERO,
             outage: plan.outage,
             last_delivery: Duration::ZERO,
+            delivered: HashSet::new(),
             clients: 0,
             workers: 0,
             current: (0, 0),
@@ -577,7 +590,17 @@ impl World {
 
     pub(crate) fn clock(&self) -> time::OffsetDateTime {
         let skew = self.skew.get(&self.current.0).copied().unwrap_or_default();
-        time::macros::datetime!(2026-01-01 0:00 UTC) + self.now + skew
+        self.true_time() + skew
+    }
+
+    /// What a clock says that never jumps.
+    pub(crate) fn true_time(&self) -> time::OffsetDateTime {
+        time::macros::datetime!(2026-01-01 0:00 UTC) + self.now
+    }
+
+    /// How long the world has run.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now
     }
 
     pub(crate) fn at(&mut self, after: Duration, begin: usize) {
@@ -637,10 +660,8 @@ impl World {
             }
         }
         self.timers.retain(|_, timer| !matches!(timer, Timer::Wake { process: waiting, .. } if *waiting == process));
-        for (channel, locks) in
-            [(Channel::Commands, self.commands.locks_of(process)), (Channel::Events, self.events.locks_of(process))]
-        {
-            for lock in locks {
+        for channel in [Channel::Commands, Channel::Events, Channel::Rebuild] {
+            for lock in self.queue(channel).locks_of(process) {
                 let number = self.number();
                 self.timers.insert((self.now + LOCK, number), Timer::Expire(channel, lock));
             }
@@ -654,14 +675,26 @@ impl World {
         match channel {
             Channel::Commands => &mut self.commands,
             Channel::Events => &mut self.events,
+            Channel::Rebuild => &mut self.rebuild,
         }
     }
 
-    /// Puts a message into the command queue.
-    pub(crate) fn enqueue(&mut self, message: &Message) {
-        self.journal.send(message, self.now);
-        let session = self.sessions.then(|| message.session.clone());
-        self.commands.push(message.id.clone(), session, message.body.clone(), message.traceparent.clone());
+    /// Puts a message into a queue, at its time.
+    pub(crate) fn enqueue(&mut self, channel: Channel, message: &Message) {
+        // The wire carries whole seconds.
+        let due = message.not_before.map(|time| time.truncate_to_second() - self.true_time()).unwrap_or_default();
+        if due.is_positive() {
+            let number = self.number();
+            let at = self.now + due.unsigned_abs();
+            self.timers.insert((at, number), Timer::Arrive(channel, Message { not_before: None, ..message.clone() }));
+            return;
+        }
+        let mut session = None;
+        if channel == Channel::Commands {
+            self.journal.send(message, self.now);
+            session = self.sessions.then(|| message.session.clone());
+        }
+        self.queue(channel).push(message.id.clone(), session, message.body.clone(), message.traceparent.clone());
     }
 
     /// One step: something that is possible happens.
@@ -695,7 +728,10 @@ impl World {
                 }
                 let number = self.numbers;
                 self.note(format_args!("deliver {number} {}", shown(strike)));
-                self.last_delivery = self.now;
+                // What a gap's check asks for may come once more, long after.
+                if self.delivered.insert(event.clone()) {
+                    self.last_delivery = self.now;
+                }
                 let id = format!("delivery-{}", self.number());
                 self.events.push(id, None, event, None);
                 Effect::Went
@@ -712,6 +748,7 @@ impl World {
         match pending.request {
             Request::Next(Channel::Commands) => self.commands.has_available(),
             Request::Next(Channel::Events) => self.events.has_available(),
+            Request::Next(Channel::Rebuild) => self.rebuild.has_available(),
             _ => true,
         }
     }
@@ -724,7 +761,12 @@ impl World {
         let possible: Vec<usize> = (0..self.pending.len()).filter(|n| self.is_possible(&self.pending[*n])).collect();
         let deliveries = if self.is_topic_away() { 0 } else { self.deliveries.len() };
         let all = possible.len() + self.late.len() + deliveries;
-        if all == 0 || (!self.timers.is_empty() && self.chance.one_in(24)) {
+        // Time may pass while there is work to do. Not up to a scheduled message where it is measured how long work
+        // takes: that would be minutes in which nobody works.
+        let first = self.timers.values().next();
+        let is_calm = matches!(&self.schedule, Schedule::Random { strikes, .. } if strikes.is_empty());
+        let may_pass = first.is_some_and(|timer| !is_calm || !matches!(timer, Timer::Arrive(..)));
+        if all == 0 || (may_pass && self.chance.one_in(24)) {
             return (!self.timers.is_empty()).then_some(Action::Timer);
         }
         let mut n = self.chance.below(all);
@@ -835,6 +877,11 @@ impl World {
             }
             Timer::TopicBack => {
                 self.note(format_args!("the topic is back"));
+                Effect::Went
+            }
+            Timer::Arrive(channel, message) => {
+                self.note(format_args!("{} arrives", message.id));
+                self.enqueue(channel, &message);
                 Effect::Went
             }
             Timer::Expire(channel, lock) => {
@@ -956,7 +1003,7 @@ impl World {
                     Err(Unwritten::Refused(error)) => Answer::Refused(error),
                 }
             }
-            Request::Send(messages) => {
+            Request::Send(channel, messages) => {
                 match strike {
                     Some(Strike::Away | Strike::Lost) => return Answer::Busy,
                     Some(Strike::Throttled) => return Answer::Throttled,
@@ -964,7 +1011,7 @@ impl World {
                 }
                 let out = if strike == Some(Strike::Partly) { messages.len() / 2 } else { messages.len() };
                 for message in &messages[..out] {
-                    self.enqueue(message);
+                    self.enqueue(channel, message);
                 }
                 if matches!(strike, Some(Strike::Partly | Strike::AnswerLost)) { Answer::Broken } else { Answer::Done }
             }
@@ -1026,7 +1073,8 @@ impl World {
     /// Sessions that still hold messages: there are none at rest.
     pub(crate) fn left_over(&self) -> BTreeSet<String> {
         let commands = self.commands.left().iter().map(|message| message.id.clone());
-        commands.chain(self.events.left().iter().map(|message| message.id.clone())).collect()
+        let others = self.events.left().iter().chain(self.rebuild.left()).map(|message| message.id.clone());
+        commands.chain(others).collect()
     }
 }
 
@@ -1055,7 +1103,7 @@ fn detail(request: &Request) -> String {
             }
             text
         }
-        Request::Send(messages) => messages.iter().map(|message| format!("{} ", message.id)).collect(),
+        Request::Send(_, messages) => messages.iter().map(|message| format!("{} ", message.id)).collect(),
         Request::Publish(events) => format!("{} events", events.len()),
         Request::Next(channel) => format!("{channel:?}"),
         Request::Complete(channel, lock) | Request::Abandon(channel, lock) => format!("{channel:?} {lock}"),

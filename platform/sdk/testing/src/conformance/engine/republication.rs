@@ -48,7 +48,7 @@ pub async fn an_aggregate_is_republished_byte_for_byte(store: Arc<dyn TableStore
     assert_eq!(first.len(), 7, "opening is private");
     worker.calls();
     for from in [1, 5, 7] {
-        let command = Republish { from, to: None };
+        let command = Republish { from, to: None, once: false };
         let message = republish("republish", purse_id("again"), &command, "bank").expect("a message");
         assert_eq!(message.session, "purse:again");
         let receipt = worker.handle(&message).await.expect("republished");
@@ -57,21 +57,28 @@ pub async fn an_aggregate_is_republished_byte_for_byte(store: Arc<dyn TableStore
         assert_eq!(worker.bus.take().concat(), first[usize::try_from(from - 1).expect("small")..]);
         assert_eq!(worker.calls(), [Call::Get("E!".into()), Call::Query], "nothing is written");
     }
-    let command = Republish { from: 3, to: Some(of()) };
+    let command = Republish { from: 3, to: Some(of()), once: false };
     let message = republish("to-rebuild", purse_id("again"), &command, "bank").expect("a message");
     worker.handle(&message).await.expect("republished");
     assert_eq!(unpacked(&worker.queue.take()).0, first[2..]);
     // Beyond the end, and of an aggregate that nobody knows, there is nothing.
     for (purse, from) in [("again", 8), ("nobody", 1)] {
-        let message = republish("none", purse_id(purse), &Republish { from, to: None }, "bank").expect("a message");
+        let message =
+            republish("none", purse_id(purse), &Republish { from, to: None, once: false }, "bank").expect("a message");
         let receipt = worker.handle(&message).await.expect("republished");
         assert!(matches!(receipt, Receipt::Republished { events: 0, .. }), "{receipt:?}");
     }
     assert!(worker.bus.take().is_empty());
     // A topic that is away: not settled.
     worker.bus.fail_next(u32::MAX);
-    let message = republish("away", purse_id("again"), &Republish { from: 1, to: None }, "bank").expect("a message");
+    let mut command = Republish { from: 1, to: None, once: false };
+    let message = republish("away", purse_id("again"), &command, "bank").expect("a message");
     assert_eq!(worker.handle(&message).await.expect_err("away").code, "SEND_UNAVAILABLE");
+    // Whoever asks again by itself does not hold up the aggregate meanwhile.
+    command.once = true;
+    let message = republish("away", purse_id("again"), &command, "bank").expect("a message");
+    let receipt = worker.handle(&message).await.expect("settled");
+    assert!(matches!(receipt, Receipt::Republished { events: 0, .. }), "{receipt:?}");
 }
 
 /// A category goes out slice by slice: each ends with marks, then queues the next under an id that a retry repeats.
