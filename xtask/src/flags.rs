@@ -49,7 +49,7 @@ cargo xtask render             write what is deployed to target/render: arm/{lay
     --out DIR                    write it there instead
 
 cargo xtask sim                every accident at every step of short scripts, then random schedules
-    --schedules N                how many random ones [10000]
+    --schedules N                how many random ones, embedded and Azure adapters in turns [10000]
     --seed S                     where their seeds begin; without --schedules, replay this one with its trace
 
 cargo xtask fuzz [TARGET]      fuzz all readers of foreign bytes, or one, on the nightly toolchain

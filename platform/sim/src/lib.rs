@@ -77,19 +77,26 @@ fn spread(threads: usize, work: impl Fn() -> Total + Sync) -> Total {
     total.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Every accident at every step of every script that `wanted` names.
-pub fn exhaustive(threads: usize, stack: &dyn Stack, wanted: impl Fn(&Script) -> bool) -> Total {
+/// Every accident at every step of every script that `wanted` names: one command over the embedded and the Azure
+/// adapters in turns, two that race over the model.
+pub fn exhaustive(threads: usize, wanted: impl Fn(&Script) -> bool) -> Total {
     let scripts: Vec<Script> = scripts().into_iter().filter(|script| wanted(script)).collect();
     let next = AtomicUsize::new(0);
     spread(threads, || {
         let mut total = Total::default();
-        while let Some(script) = scripts.get(next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            let Some(script) = scripts.get(n) else { return total };
+            let stack: &dyn Stack = match (script.is_race(), n % 2) {
+                (true, _) => &Model,
+                (false, 0) => &Embedded,
+                (false, _) => &Azure { careless: false },
+            };
             for plan in script.plans(stack) {
                 let name = || format!("{}: {:?}", script.name, plan.schedule);
                 total.take(name, &plan, run(&plan, stack));
             }
         }
-        total
     })
 }
 
@@ -131,7 +138,7 @@ pub fn schedule(plan: &Plan) -> Report {
 }
 
 /// One schedule in so many runs over both adapters.
-pub const COMPARED: u64 = 10;
+pub const COMPARED: u64 = 20;
 
 /// Runs a plan over two stacks, which have to go the same way from its seed. The report is the first one's.
 pub fn agree(plan: &Plan, one: &dyn Stack, other: &dyn Stack) -> Report {

@@ -67,7 +67,7 @@ fn simulate(flags: &Flags) -> Result<usize> {
     let first = flags.seed.unwrap_or(0);
 
     let begun = Instant::now();
-    let scripted = skein_sim::exhaustive(threads, &skein_sim::Embedded, |_| !flags.random_only);
+    let scripted = skein_sim::exhaustive(threads, |_| !flags.random_only);
     eprintln!("every accident at every step: {} runs, {:.1} s", scripted.runs, begun.elapsed().as_secs_f64());
 
     let begun = Instant::now();

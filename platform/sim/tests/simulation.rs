@@ -18,16 +18,20 @@ fn nothing_broke(total: &Total) {
 }
 
 #[test]
-fn every_accident_at_every_step_of_one_command() {
-    let total = exhaustive(threads(), &Model, |script| !script.name.contains(" first, then "));
+fn accidents_at_every_step_of_one_command() {
+    // All of them run with `cargo xtask sim`.
+    let some = ["a deposit", "a rejection by two workers at once", "a no-op on a stale cache"];
+    let total = exhaustive(threads(), |script| some.contains(&script.name.as_str()));
     nothing_broke(&total);
-    assert!(total.runs > 1_000, "{} runs", total.runs);
+    assert!(total.runs > 500, "{} runs", total.runs);
 }
 
 #[test]
 fn accidents_of_two_commands_that_race() {
     // All of them run with `cargo xtask sim`.
-    let total = exhaustive(threads(), &Model, |script| script.name.ends_with("at step 3 the other"));
+    let total = exhaustive(threads(), |script| {
+        script.name.starts_with("a deposit") && script.name.ends_with("at step 3 the other")
+    });
     nothing_broke(&total);
     assert!(total.runs > 1_000, "{} runs", total.runs);
 }
@@ -67,7 +71,7 @@ fn every_planted_fault_is_found() {
 
 #[test]
 fn all_adapters_go_the_same_way() {
-    for seed in 0..150 {
+    for seed in 0..80 {
         let plan = Plan::random(seed);
         for report in [agree(&plan, &Embedded, &Azure::default()), agree(&plan, &Embedded, &Model)] {
             assert!(report.violations.is_empty(), "seed {seed}: {:?}", report.violations);
@@ -79,19 +83,19 @@ fn all_adapters_go_the_same_way() {
 fn an_adapter_that_loses_conditions_is_found() {
     let careless = Azure { careless: true };
     let (mut parted, mut broken) = (0, 0);
-    for seed in 0..300 {
+    for seed in 0..80 {
         let plan = Plan::random(seed);
         let report = agree(&plan, &Embedded, &careless);
         parted += u32::from(report.violations.iter().any(|violation| violation.check == "adapters_agree"));
         broken += u32::from(!run(&plan, &careless).violations.is_empty());
     }
-    println!("{parted} of 300 seeds went another way, {broken} broke an invariant");
+    println!("{parted} of 80 seeds went another way, {broken} broke an invariant");
     assert!(parted > 0 && broken > 0);
 }
 
 #[test]
 fn a_topic_that_is_away_for_ten_minutes_costs_delay_and_nothing_else() {
-    for seed in 0..40 {
+    for seed in 0..10 {
         let plan = Plan::outage(seed, 40);
         let report = agree(&plan, &Embedded, &Azure::default());
         // No violation: nothing is dead, every view shows everything, every client has its answer.

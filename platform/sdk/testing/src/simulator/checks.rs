@@ -56,7 +56,7 @@ const MOST_TRANSACTIONS: usize = 5 * 11;
 
 type Found = Vec<(&'static str, String)>;
 
-pub(crate) fn all(plan: &Plan, world: &mut World) {
+pub(crate) fn all(plan: &Plan, past: &Ledger, world: &mut World) {
     // What was cut off has no end to be looked at.
     if world.journal.violations.iter().any(|violation| violation.check == "everything_ends") {
         return;
@@ -77,7 +77,8 @@ pub(crate) fn all(plan: &Plan, world: &mut World) {
         let text = format!("a command waited {:?}, at most {LONGEST_WAIT:?}", world.journal.longest_wait);
         found.push(("poison_blocks_nobody", text));
     }
-    let mut ledger = Ledger::new(&world.journal);
+    let mut ledger = past.clone();
+    ledger.learn(&world.journal);
     ledger.replay(&world.journal, &mut found);
     rows_are_immutable(world, &mut found);
     let calm = Calm::new(world.rows.tables.clone());
@@ -173,6 +174,7 @@ impl State {
 }
 
 /// One aggregate, folded from its transactions in the order in which the store took them.
+#[derive(Clone)]
 struct Account {
     state: State,
     version: u64,
@@ -182,7 +184,10 @@ struct Account {
 }
 
 /// All aggregates.
-struct Ledger {
+#[derive(Clone, Default)]
+pub(crate) struct Ledger {
+    /// How many transactions of the journal are in here already.
+    replayed: usize,
     accounts: BTreeMap<String, Account>,
     outcomes: BTreeMap<(String, String), Outcome>,
     /// The envelopes of each command's id.
@@ -190,14 +195,26 @@ struct Ledger {
 }
 
 impl Ledger {
-    fn new(journal: &Journal) -> Self {
-        let mut envelopes: BTreeMap<String, Vec<Envelope>> = BTreeMap::new();
-        for body in journal.sent.values().flatten() {
+    /// What was before a run, checked once for all runs.
+    ///
+    /// # Panics
+    /// When a check finds something.
+    pub(crate) fn of_past(journal: &Journal) -> Self {
+        let (mut ledger, mut found) = (Ledger::default(), Found::new());
+        ledger.learn(journal);
+        ledger.replay(journal, &mut found);
+        assert!(found.is_empty(), "what was before a run is in order: {found:?}");
+        ledger
+    }
+
+    /// Reads the envelopes that were sent since.
+    fn learn(&mut self, journal: &Journal) {
+        let known: BTreeSet<String> = self.envelopes.keys().map(|id| encode_key(id)).collect();
+        for body in journal.sent.iter().filter(|(id, _)| !known.contains(*id)).flat_map(|(_, bodies)| bodies) {
             if let Ok(envelope) = Envelope::from_json(body) {
-                envelopes.entry(envelope.id.as_str().to_owned()).or_default().push(envelope);
+                self.envelopes.entry(envelope.id.as_str().to_owned()).or_default().push(envelope);
             }
         }
-        Ledger { accounts: BTreeMap::new(), outcomes: BTreeMap::new(), envelopes }
     }
 
     fn replay(&mut self, journal: &Journal, found: &mut Found) {
@@ -205,7 +222,7 @@ impl Ledger {
         for one in &journal.remembered {
             remembered.entry((&one.partition, one.version)).or_default().push(&one.state);
         }
-        for applied in &journal.applied {
+        for applied in &journal.applied[self.replayed..] {
             let place = format!("{} {:?}", applied.partition, keys(&applied.operations));
             let written = |start: &str| {
                 applied.operations.iter().filter(|operation| operation.key().starts_with(start)).collect::<Vec<_>>()
@@ -254,6 +271,7 @@ impl Ledger {
                 }
             }
         }
+        self.replayed = journal.applied.len();
         for (partition, version) in remembered.keys() {
             found.push(("remembered_states_agree", format!("{partition} never had version {version}")));
         }

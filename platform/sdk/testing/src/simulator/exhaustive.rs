@@ -112,6 +112,11 @@ pub fn scripts() -> Vec<Script> {
 const FIRST_WORK: usize = 9;
 
 impl Script {
+    /// Whether two commands race.
+    pub fn is_race(&self) -> bool {
+        self.kind == Kind::Commands
+    }
+
     /// The plan without an accident, and one for each accident at each step.
     pub fn plans(&self, stack: &dyn Stack) -> Vec<Plan> {
         let calm = run(&self.plan, stack);

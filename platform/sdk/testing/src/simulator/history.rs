@@ -16,6 +16,7 @@ use skein_core::table::{Continuation, Etag, Operation, Page, Range, StoredRow, S
 use skein_core::views::ViewsHandler;
 use skein_core::{AggregateId, Command, CommandId, Envelope};
 
+use super::checks::Ledger;
 use super::domain::{Deposit, Open, SERVICE};
 use super::plan::{Era, History, PURSES};
 use super::run::{handler, principal, trace, views};
@@ -29,22 +30,10 @@ const LONG: usize = 48;
 /// What was before a run.
 pub(crate) struct Past {
     pub tables: Tables,
-    applied: Vec<Arc<Applied>>,
-    sent: BTreeMap<String, Vec<bytes::Bytes>>,
-    published: Vec<bytes::Bytes>,
-}
-
-impl Past {
-    /// Tells the journal what it missed.
-    pub(crate) fn tell(&self, journal: &mut Journal) {
-        for applied in &self.applied {
-            journal.apply(&applied.partition, &applied.operations, Duration::ZERO);
-        }
-        journal.sent = self.sent.clone();
-        for event in &self.published {
-            journal.publish(event);
-        }
-    }
+    /// What a journal would have taken down.
+    pub journal: Journal,
+    /// What the checks made of it.
+    pub ledger: Ledger,
 }
 
 /// A store that answers at once: the past is made with it, and checks read with it.
@@ -144,9 +133,16 @@ fn past(deposits: Option<usize>) -> Past {
     for event in &published {
         at_once(viewer.receive(event, &delivery("past"))).expect("an event without accidents");
     }
-    let (tables, applied) = (lock(&store.tables).clone(), lock(&store.applied).clone());
-    let sent = messages.into_iter().map(|message| (message.id, vec![message.body])).collect();
-    Past { tables, applied, sent, published }
+    let mut journal = Journal::default();
+    for applied in lock(&store.applied).iter() {
+        journal.apply(&applied.partition, &applied.operations, Duration::ZERO);
+    }
+    journal.sent = messages.into_iter().map(|message| (message.id, vec![message.body])).collect();
+    for event in &published {
+        journal.publish(event);
+    }
+    let ledger = Ledger::of_past(&journal);
+    Past { tables: lock(&store.tables).clone(), journal, ledger }
 }
 
 fn message<C: Command>(purse: &str, n: usize, command: &C) -> Message {

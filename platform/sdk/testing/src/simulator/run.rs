@@ -79,7 +79,7 @@ impl Stack for Model {
 pub fn run(plan: &Plan, stack: &dyn Stack) -> Report {
     let past = history::of(plan.history);
     let mut world = World::new(plan, Rows::new(past.tables.clone(), stack.rows()));
-    past.tell(&mut world.journal);
+    world.journal = past.journal.clone();
     let wire = Wire::new(world);
     CURRENT.set(Some(wire.clone()));
     let mut run = Run::new(plan, &wire, stack.adapters(&wire));
@@ -87,13 +87,13 @@ pub fn run(plan: &Plan, stack: &dyn Stack) -> Report {
     // The tasks hold the wire: they go before it does.
     drop(run);
     CURRENT.set(None);
-    report(plan, &wire)
+    report(plan, &past, &wire)
 }
 
-fn report(plan: &Plan, wire: &Wire) -> Report {
+fn report(plan: &Plan, past: &history::Past, wire: &Wire) -> Report {
     let mut world = wire.world();
     world.rows.gather();
-    checks::all(plan, &mut world);
+    checks::all(plan, &past.ledger, &mut world);
     Report {
         seed: plan.seed,
         steps: world.steps,

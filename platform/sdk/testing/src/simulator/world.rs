@@ -324,7 +324,7 @@ pub(crate) struct Told {
 }
 
 /// The folded state that a handler remembers of an aggregate, as JSON.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Remembered {
     pub partition: String,
     pub version: u64,
@@ -332,7 +332,7 @@ pub(crate) struct Remembered {
 }
 
 /// What happened, for the checks.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Journal {
     pub applied: Vec<Arc<Applied>>,
     /// The bodies of commands by message id.
@@ -818,7 +818,7 @@ impl World {
         };
         let name: &'static str = strike.name();
         *self.struck.entry(name).or_default() += 1;
-        let spells = [1, 20, 120, 600].map(Duration::from_secs);
+        let spells = [1, 1, 20, 20, 20, 120, 120, 600].map(Duration::from_secs);
         match strike {
             Strike::StoreAway => self.store_away = self.now + self.chance.of(&spells),
             Strike::TopicAway => {
