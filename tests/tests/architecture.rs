@@ -147,6 +147,7 @@ fn each_crate_knows_only_whom_it_may() {
             ("platform/arm", _) => {
                 forbid(&known, &|_| false, "the evaluator reads templates independently of all that writes them")
             }
+            ("platform/package", _) => forbid(&known, &|_| false, "a package is files, whatever they are of"),
             ("platform/hostile", _) => forbid(
                 &known,
                 &|name| name.starts_with("skein-") && !["skein-azure-app", "skein-infra"].contains(&name),

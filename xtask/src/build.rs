@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::python;
+
 /// The folder of the built binaries.
 pub struct Binaries {
     folder: PathBuf,
@@ -53,25 +55,60 @@ pub fn target() -> Result<PathBuf> {
     Ok(target.to_owned())
 }
 
+/// The target that ships.
+const SHIPPED: &str = "x86_64-unknown-linux-gnu";
+/// The oldest GLIBC that it is linked for.
+const GLIBC: &str = "2.28";
+/// Zig links for an old GLIBC on a new machine; cargo-zigbuild lets Cargo use it.
+const ZIG: [&str; 2] = ["ziglang==0.15.2", "cargo-zigbuild==0.24.1"];
+
 /// Builds every binary of the workspace, always the same set, so that one build serves all commands. Cargo's messages
 /// go to stderr; it says nothing when `quiet` unless it fails.
 pub fn binaries(release: bool, quiet: bool) -> Result<Binaries> {
     let mut cargo = cargo();
-    // The running xtask stays out: it is built already.
-    cargo.args(["build", "--workspace", "--bins", "--exclude", "xtask"]);
-    // The simulator runs optimised only, from the same tree as everything else that is.
-    if !release {
-        cargo.args(["--exclude", "skein-sim"]);
-    }
+    cargo.args(["build", "--bins"]).args(WHOLE);
     if quiet {
         cargo.arg("--quiet");
     }
+    // The simulator runs optimised only, from the same tree as everything else that is.
     if release {
         cargo.arg("--release");
+    } else {
+        cargo.args(["--exclude", "skein-sim"]);
     }
+    finish(cargo)?;
+    Ok(Binaries { folder: target()?.join(if release { "release" } else { "debug" }) })
+}
+
+/// The running xtask stays out: it is built already.
+const WHOLE: [&str; 3] = ["--workspace", "--exclude", "xtask"];
+
+/// Builds binaries that ship, with the features that they have in the whole.
+pub fn shipped(bins: &[String]) -> Result<Binaries> {
+    let programs = python::environment("zig", &ZIG)?;
+    let target = target()?;
+    let mut cargo = cargo();
+    let inherited = env::var_os("PATH").unwrap_or_default();
+    cargo.env("PATH", env::join_paths([programs.clone()].into_iter().chain(env::split_paths(&inherited)))?);
+    cargo.args(["zigbuild", "--release", "--target", &format!("{SHIPPED}.{GLIBC}")]).args(WHOLE);
+    cargo.args(bins.iter().flat_map(|bin| ["--bin", bin]));
+    // No place of this machine stays in a binary: the same commit is the same bytes in any folder.
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| env::home_dir().map(|home| home.join(".cargo")));
+    let mut places = vec![(root(), "/skein"), (target.clone(), "/skein/target")];
+    places.extend(home.map(|home| (home, "/cargo")));
+    let places = places.iter().map(|(place, name)| format!("{}={name}", place.display()));
+    let flags: Vec<String> = places.clone().map(|place| format!("--remap-path-prefix={place}")).collect();
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    let flags: Vec<String> = places.map(|place| format!("-ffile-prefix-map={place}")).collect();
+    cargo.env("CFLAGS_x86_64_unknown_linux_gnu", flags.join(" "));
+    finish(cargo)?;
+    Ok(Binaries { folder: target.join(SHIPPED).join("release") })
+}
+
+fn finish(mut cargo: Command) -> Result<()> {
     let status = cargo.stdin(Stdio::null()).stdout(Stdio::null()).status().context("cannot start cargo")?;
     if !status.success() {
         bail!("the build failed ({status}); nothing was started");
     }
-    Ok(Binaries { folder: target()?.join(if release { "release" } else { "debug" }) })
+    Ok(())
 }

@@ -52,6 +52,10 @@ cargo xtask sim                every accident at every step of short scripts, th
     --schedules N                how many random ones, embedded and Azure adapters in turns [10000]
     --seed S                     where their seeds begin; without --schedules, replay this one with its trace
 
+cargo xtask package service NAME|all
+                               write the zip of each function app, for Linux x64 with GLIBC 2.28, with its digest
+    --out DIR                    where to [target/package]
+
 cargo xtask fuzz [TARGET]      fuzz all readers of foreign bytes, or one, on the nightly toolchain
     --seconds N                  how long each [20]
 
@@ -81,6 +85,8 @@ pub enum Task {
     Ops(Ops),
     /// Fuzz.
     Fuzz(Fuzz),
+    /// Write packages.
+    Package(Package),
     /// Run the tests.
     Test {
         /// What `cargo test` is to get.
@@ -105,6 +111,15 @@ pub struct Ops {
 pub struct Sim {
     /// What goes to the simulator as it is.
     pub options: Vec<OsString>,
+}
+
+/// `cargo xtask package`.
+#[derive(Debug, PartialEq)]
+pub struct Package {
+    /// The one service, if not all.
+    pub service: Option<String>,
+    /// Where the packages go.
+    pub out: Option<PathBuf>,
 }
 
 /// `cargo xtask fuzz`.
@@ -195,6 +210,8 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
                 let name = OsString::from(format!("--{name}"));
                 flags.options.extend([name, args.value()?]);
             }
+            Long("out") if command == "package" => flags.out = Some(args.value()?.into()),
+            Value(word) if command == "package" && flags.words.len() < 2 => flags.words.push(word.string()?),
             Long("seconds") if command == "fuzz" => flags.seconds = Some(args.value()?.parse()?),
             Value(target) if command == "fuzz" && flags.target.is_none() => flags.target = Some(target.string()?),
             Value(file) if command == "load" && flags.file.is_none() => flags.file = Some(file.into()),
@@ -212,6 +229,15 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
             azurite: flags.azurite,
             release,
         })),
+        "package" => {
+            let words: Vec<&str> = flags.words.iter().map(String::as_str).collect();
+            let service = match words[..] {
+                ["all"] => None,
+                ["service", name] => Some(name.to_owned()),
+                _ => bail!("package needs `service NAME`, or `all`"),
+            };
+            Ok(Task::Package(Package { service, out: flags.out }))
+        }
         "fuzz" => Ok(Task::Fuzz(Fuzz { target: flags.target, seconds: flags.seconds.unwrap_or(20) })),
         "render" => Ok(Task::Render { out: flags.out }),
         "sim" => Ok(Task::Sim(Sim { options: flags.options })),
@@ -243,6 +269,7 @@ struct Flags {
     target: Option<String>,
     seconds: Option<u32>,
     out: Option<PathBuf>,
+    words: Vec<String>,
     options: Vec<OsString>,
 }
 
@@ -279,6 +306,9 @@ mod tests {
         assert_eq!(parsed("events orders --release order:1"), Ok(Task::Ops(ops)));
         assert_eq!(parsed("ops help"), Ok(Task::Ops(Ops { release: false, args: vec!["help".into()] })));
         let fuzz = Fuzz { target: Some("cloud_event".into()), seconds: 5 };
+        let package = Package { service: Some("orders".into()), out: Some("p".into()) };
+        assert_eq!(parsed("package service orders --out p"), Ok(Task::Package(package)));
+        assert_eq!(parsed("package all"), Ok(Task::Package(Package { service: None, out: None })));
         assert_eq!(parsed("fuzz cloud_event --seconds 5"), Ok(Task::Fuzz(fuzz)));
         assert_eq!(parsed("render"), Ok(Task::Render { out: None }));
         assert_eq!(parsed("render --out /r"), Ok(Task::Render { out: Some("/r".into()) }));
@@ -289,6 +319,7 @@ mod tests {
     fn a_wrong_line_is_told_by_name() {
         assert_eq!(parsed("upp").unwrap_err(), r#"there is no command "upp""#);
         assert_eq!(parsed("up --role x").unwrap_err(), "invalid option '--role'");
+        assert_eq!(parsed("package orders").unwrap_err(), "package needs `service NAME`, or `all`");
         assert_eq!(parsed("load").unwrap_err(), "load needs the FILE to load");
         assert_eq!(parsed("token --role king").unwrap_err(), r#"the role is operator or customer, not "king""#);
         assert!(parsed("up --port 99999").is_err());

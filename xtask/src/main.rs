@@ -5,6 +5,8 @@ mod flags;
 mod fuzz;
 mod load;
 mod ops;
+mod package;
+mod python;
 mod render;
 mod sim;
 mod state;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Task::Render { out } => render::run(out),
         Task::Sim(sim) => sim::run(&sim),
         Task::Fuzz(fuzz) => fuzz::run(&fuzz),
+        Task::Package(package) => package::run(&package),
         Task::Test { args } => test::run(&args),
     };
     done.unwrap_or_else(|error| {

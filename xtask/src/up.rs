@@ -18,7 +18,9 @@ pub fn run(up: &flags::Up) -> Result<ExitCode> {
     let infra = binaries.path("skein-infra");
 
     let mut packages = Command::new(&infra);
-    packages.arg("packages").arg("--out").arg(state.join("apps")).arg("--binaries").arg(binaries.folder());
+    packages.arg("packages").arg("--out").arg(state.join("packages")).arg("--binaries").arg(binaries.folder());
+    // They are unpacked at once.
+    packages.arg("--stored").stdout(Stdio::null());
     step("writing the packages", &mut packages)?;
 
     let planes = state.planes_port()?;

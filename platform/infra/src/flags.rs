@@ -4,13 +4,17 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use lexopt::prelude::*;
+use skein_package::Glibc;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
 skein-infra graph                              the graph of all descriptors as JSON
 skein-infra resources --planes URL             the list of resources of a system whose planes are all at URL
 skein-infra render --out DIR [--pipelines DIR]  the templates of every layer, the policies and the diagram; the pipelines
-skein-infra packages --out DIR --binaries DIR  the package of each function app, DIR/{site}/, with its binary";
+skein-infra packages --out DIR --binaries DIR  the package of each function app, DIR/{site}.zip, with its binary
+    --service NAME                             of one service only
+    --glibc VERSION                            refuse a binary that needs a newer one
+    --stored                                   do not compress";
 
 /// What is asked for.
 #[derive(Debug, PartialEq)]
@@ -37,12 +41,19 @@ pub enum Task {
         out: PathBuf,
         /// Where Cargo left the binaries.
         binaries: PathBuf,
+        /// The one service, if not all.
+        service: Option<String>,
+        /// The newest GLIBC that a binary may need, if there is a limit.
+        glibc: Option<Glibc>,
+        /// Whether they are left uncompressed.
+        stored: bool,
     },
 }
 
 /// Reads the command line.
 pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
     let (mut command, mut planes, mut out, mut binaries, mut pipelines) = (None, None, None, None, None);
+    let (mut service, mut glibc, mut stored) = (None, None, false);
     while let Some(arg) = args.next()? {
         match arg {
             Short('h') | Long("help") => return Ok(Task::Help),
@@ -50,6 +61,9 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
             Long("out") => out = Some(PathBuf::from(args.value()?)),
             Long("pipelines") => pipelines = Some(PathBuf::from(args.value()?)),
             Long("binaries") => binaries = Some(PathBuf::from(args.value()?)),
+            Long("service") => service = Some(args.value()?.string()?),
+            Long("glibc") => glibc = Some(args.value()?.parse()?),
+            Long("stored") => stored = true,
             Value(value) if command.is_none() => command = Some(value.string()?),
             _ => return Err(arg.unexpected().into()),
         }
@@ -62,6 +76,9 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
         Some("packages") => Ok(Task::Packages {
             out: out.context("packages needs --out DIR")?,
             binaries: binaries.context("packages needs --binaries DIR")?,
+            service,
+            glibc,
+            stored,
         }),
         Some(other) => bail!("there is no command {other:?}; see --help"),
     }

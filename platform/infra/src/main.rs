@@ -12,6 +12,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use skein_model::Graph;
+use skein_package::Compression;
 use skein_render::Endpoints;
 
 use crate::flags::Task;
@@ -29,7 +30,13 @@ fn main() -> Result<()> {
             rendered::write(&graph, &out)?;
             pipelines.map_or(Ok(()), |folder| pipelines::write(&graph, &folder))
         }
-        Task::Packages { out, binaries } => packages::write(&graph()?, &out, &binaries),
+        Task::Packages { out, binaries, service, glibc, stored } => {
+            let compression = if stored { Compression::Stored } else { Compression::Deflated };
+            for written in packages::write(&graph()?, &out, &binaries, service.as_deref(), glibc, compression)? {
+                print(&written)?;
+            }
+            Ok(())
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod unpack;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,9 @@ const NOTICE: Duration = Duration::from_millis(250);
 /// Why a site cannot be hosted.
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
+    /// Its zip cannot be unpacked.
+    #[error("{0}: its package cannot be unpacked")]
+    Unpack(String, #[source] unpack::UnpackError),
     /// Its package cannot be run.
     #[error("site {0} cannot be run")]
     Package(String, #[source] PackageError),
@@ -122,7 +126,8 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 impl Sites {
-    /// Starts the function apps whose packages are under `apps/` of the state folder. `identity_header` gives the secret
+    /// Starts the function apps whose zips are under `packages/` of the state folder, and unpacked under `apps/`.
+    /// `identity_header` gives the secret
     /// of each site for the identity endpoint.
     ///
     /// # Errors
@@ -134,8 +139,11 @@ impl Sites {
     ) -> Result<Sites, SiteError> {
         let (stop, stops) = watch::channel(false);
         let mut packages = Vec::new();
+        let glibc = unpack::machine_glibc();
         for resource in sites {
             let root = surroundings.state.join("apps").join(&resource.name);
+            let zip = surroundings.state.join("packages").join(format!("{}.zip", resource.name));
+            unpack::unpack(&zip, &root, glibc).map_err(|error| SiteError::Unpack(resource.name.clone(), error))?;
             let package = Package::read(&root, &resource.settings)
                 .map_err(|error| SiteError::Package(resource.name.clone(), error))?;
             packages.push((resource, package));

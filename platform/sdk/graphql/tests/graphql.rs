@@ -656,7 +656,9 @@ async fn a_variable_of_an_unknown_type_is_refused() {
         assert_eq!((answer.status, answer.outcome.as_deref()), (400, Some("GRAPHQL_VALIDATION_FAILED")), "{query}");
         assert!(answer.body.contains("Strange"), "{}", answer.body);
     }
-    assert!(desk.ask("ann", "query ($a: [String!] = []) { nested { value } }").await["errors"][0]["message"].is_string());
+    assert!(
+        desk.ask("ann", "query ($a: [String!] = []) { nested { value } }").await["errors"][0]["message"].is_string()
+    );
 }
 
 #[tokio::test]

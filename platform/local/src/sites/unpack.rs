@@ -1,0 +1,134 @@
+//! Unpacks the zips that are deployed, as the platform does before it starts the host.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use skein_package::{Glibc, PackageError, digest, read};
+
+/// The file of an unpacked package that says which it was.
+const MARK: &str = ".package";
+
+/// Why a deployed zip cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// A file cannot be read or written.
+    #[error("{0}")]
+    Io(PathBuf, #[source] std::io::Error),
+    /// The zip is not the one that was digested.
+    #[error("{zip} has the digest {found}, {zip}.sha256 says {expected}")]
+    Digest {
+        /// The zip.
+        zip: PathBuf,
+        /// Its digest.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// It is no package that could be started.
+    #[error("{0}")]
+    Package(PathBuf, #[source] PackageError),
+}
+
+/// Unpacks `zip` to the folder `root`, unless that holds it already. Without a zip nothing happens: what the folder
+/// holds counts then.
+///
+/// # Errors
+/// A zip that is no package for this machine.
+pub(super) fn unpack(zip: &Path, root: &Path, glibc: Option<Glibc>) -> Result<(), UnpackError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| UnpackError::Io(path, error)
+    };
+    let bytes = match fs::read(zip) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io(zip)(error)),
+    };
+    let found = digest(&bytes);
+    let sum = zip.with_extension("zip.sha256");
+    let expected = fs::read_to_string(&sum).map_err(io(&sum))?;
+    let expected = expected.split_whitespace().next().unwrap_or_default();
+    if found != expected {
+        return Err(UnpackError::Digest { zip: zip.to_owned(), found, expected: expected.to_owned() });
+    }
+    if fs::read_to_string(root.join(MARK)).is_ok_and(|mark| mark == found) {
+        return Ok(());
+    }
+    let files = read(&bytes, glibc).map_err(|error| UnpackError::Package(zip.to_owned(), error))?;
+    match fs::remove_dir_all(root) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(root)(error)),
+        _ => {}
+    }
+    for file in files {
+        let path = root.join(&file.path);
+        let folder = path.parent().unwrap_or(root);
+        fs::create_dir_all(folder).map_err(io(folder))?;
+        fs::write(&path, &file.bytes).map_err(io(&path))?;
+        let mode = if file.executable { 0o755 } else { 0o644 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(io(&path))?;
+    }
+    // Last: a folder without the mark was not finished.
+    let mark = root.join(MARK);
+    fs::write(&mark, found).map_err(io(&mark))
+}
+
+/// The GLIBC of this machine, where it says so.
+pub(super) fn machine_glibc() -> Option<Glibc> {
+    let output = Command::new("getconf").arg("GNU_LIBC_VERSION").output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().strip_prefix("glibc ")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skein_package::{Compression, File, write};
+
+    fn deploy(folder: &Path, executable: &Path) -> PathBuf {
+        let host = br#"{"customHandler":{"description":{"defaultExecutablePath":"bin/handler"}}}"#;
+        let files = vec![
+            File { path: "host.json".into(), bytes: host.to_vec(), executable: false },
+            File { path: "bin/handler".into(), bytes: fs::read(executable).unwrap(), executable: true },
+        ];
+        let zip = folder.join("app.zip");
+        let bytes = write(files, Compression::Stored, None).unwrap();
+        fs::write(&zip, &bytes).unwrap();
+        fs::write(folder.join("app.zip.sha256"), format!("{}  app.zip\n", digest(&bytes))).unwrap();
+        zip
+    }
+
+    #[test]
+    fn a_zip_replaces_what_was_there_and_is_unpacked_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("apps/app");
+        fs::create_dir_all(root.join("stale")).unwrap();
+        let zip = deploy(folder.path(), &std::env::current_exe().unwrap());
+        unpack(&zip, &root, machine_glibc()).unwrap();
+        let handler = root.join("bin/handler");
+        assert!(!root.join("stale").exists() && root.join("host.json").is_file());
+        assert_eq!(fs::metadata(&handler).unwrap().permissions().mode() & 0o777, 0o755);
+        fs::write(root.join("kept"), "").unwrap();
+        unpack(&zip, &root, None).unwrap();
+        assert!(root.join("kept").exists(), "the same package was unpacked twice");
+        unpack(&folder.path().join("none.zip"), &root, None).unwrap();
+    }
+
+    #[test]
+    fn what_was_changed_or_cannot_run_here_is_refused_and_leaves_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("apps/app");
+        fs::create_dir_all(&root).unwrap();
+        let zip = deploy(folder.path(), &std::env::current_exe().unwrap());
+        if Glibc::required(&fs::read(std::env::current_exe().unwrap()).unwrap()).unwrap().is_some() {
+            let error = unpack(&zip, &root, Some("2.0".parse().unwrap())).unwrap_err();
+            assert!(matches!(error, UnpackError::Package(_, PackageError::Glibc { .. })), "{error}");
+        }
+        let mut bytes = fs::read(&zip).unwrap();
+        bytes.push(0);
+        fs::write(&zip, bytes).unwrap();
+        assert!(matches!(unpack(&zip, &root, None), Err(UnpackError::Digest { .. })));
+        assert!(root.is_dir());
+    }
+}
