@@ -114,7 +114,7 @@ struct Service {
 }
 
 fn tables() -> Arc<dyn TableStore> {
-    Arc::new(EmbeddedStore::memory(&["events", "faults", "told"]).unwrap())
+    Arc::new(EmbeddedStore::memory(&["events", "faults", "generations", "told"]).unwrap())
 }
 
 impl Service {
