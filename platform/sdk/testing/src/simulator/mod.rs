@@ -54,6 +54,7 @@
 //! | … = what a handler remembers | `remembered_states_agree` | `ReadsWrongly` |
 //! | every outcome, rejections included, proves its state | `outcomes_prove_their_state` | `RejectsOnOldState` |
 //! | a view equals the fold of its events, whatever the order and repetition | `views_equal_their_fold` | `ForgetsSources`, `ForgetsParked`, `OverwritesViews` |
+//! | a rebuilt view equals the fold of its events, and nothing else happened | `rebuilt_views_equal_their_fold` | `ForgetsHistory` |
 //! | poison ends in the dead-letter queue, and nothing else does | `poison_is_dead_lettered` | `SwallowsPoison` |
 //! | poison blocks no other session | `poison_blocks_nobody` | `HoldsPoison` |
 //! | conflict retries are bounded | `conflict_retries_are_bounded` | `RetriesForEver` |
