@@ -28,6 +28,8 @@ const DELAYS: [Duration; 6] = [
     Duration::from_secs(180),
     Duration::from_secs(3_600),
 ];
+/// The longest wait for a check that came before its time.
+const EARLY: Duration = Duration::from_secs(60);
 /// The check that tells an operator: it comes after ten minutes.
 const ALERT: u32 = 4;
 
@@ -51,6 +53,9 @@ pub(super) struct GapCheck {
     /// The event that was missing then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     missing: Option<u64>,
+    /// When it was to be received, by the sender's clock, in seconds since 1970.
+    #[serde(default)]
+    due: i64,
 }
 
 impl GapCheck {
@@ -69,15 +74,12 @@ impl GapCheck {
         let (source, attempt, missing) = (source.key(), attempt.to_string(), missing.unwrap_or_default().to_string());
         let id = derive(&["gap check", &shared.service, consumer, &source, &missing, &attempt]).to_string();
         let delay = DELAYS[(self.attempt as usize).min(DELAYS.len() - 1)];
+        let not_before = shared.clock.now() + delay;
+        let check = GapCheck { due: not_before.unix_timestamp(), ..self };
         let body =
-            serde_json::to_vec(&Body { gap_check: self }).map_err(|error| Fault::permanent("ENCODING", error))?;
-        let message = Message {
-            id,
-            session: String::new(),
-            not_before: Some(shared.clock.now() + delay),
-            traceparent: None,
-            body: body.into(),
-        };
+            serde_json::to_vec(&Body { gap_check: check }).map_err(|error| Fault::permanent("ENCODING", error))?;
+        let message =
+            Message { id, session: String::new(), not_before: Some(not_before), traceparent: None, body: body.into() };
         shared.queue.send(&events_queue(&shared.service), &[message]).await?;
         Ok(())
     }
@@ -90,13 +92,18 @@ pub(super) async fn watch(shared: &Shared, consumer: &str, event: &CloudEvent) -
         None => event.source.strip_prefix("/services/").unwrap_or(&event.source),
     };
     let (consumer, service) = (consumer.to_owned(), service.to_owned());
-    GapCheck { consumer, source: event.subject.clone(), service, attempt: 0, missing: None }.send(shared).await
+    GapCheck { consumer, source: event.subject.clone(), service, attempt: 0, missing: None, due: 0 }.send(shared).await
 }
 
 impl ViewsHandler {
     /// Looks at a source: is something still parked?
     pub(super) async fn check_gap(&self, check: GapCheck) -> Result<(), Fault> {
         let shared = &self.shared;
+        // Our clock is behind the broker's: without a wait, checks would follow each other as fast as they are handled.
+        let early = check.due - shared.clock.now().unix_timestamp();
+        if let Ok(early @ 1..) = u64::try_from(early) {
+            shared.clock.sleep(Duration::from_secs(early).min(EARLY)).await;
+        }
         // A consumer that is no more has no gaps.
         let Some(consumer) = self.consumer_of(&check.consumer) else { return Ok(()) };
         let Some(missing) = consumer.gap(shared, &check.source).await? else {
