@@ -101,6 +101,9 @@ pub struct Start {
     pub view: String,
     /// The rebuild's id, chosen by whoever begins it: the same id is the same rebuild.
     pub id: String,
+    /// When it was to be received, in seconds since 1970; 0 for at once.
+    #[serde(default)]
+    pub due: i64,
 }
 
 /// Stored events.
@@ -135,6 +138,9 @@ pub struct Slice {
     /// When they were first, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short_since: Option<i64>,
+    /// When it was to be received, in seconds since 1970; 0 for at once.
+    #[serde(default)]
+    pub due: i64,
 }
 
 /// Where an aggregate's integration events end.
@@ -160,6 +166,9 @@ pub struct Tick {
     pub id: String,
     /// The how manyth it is: of two with one number, the second does nothing.
     pub number: u64,
+    /// When it was to be received, in seconds since 1970; 0 for at once.
+    #[serde(default)]
+    pub due: i64,
 }
 
 impl RebuildMessage {
@@ -314,6 +323,7 @@ async fn category(engine: &Engine, done: &Done, envelope: &Envelope) -> Result<u
         marks,
         attempt: 0,
         short_since: None,
+        due: 0,
     };
     let id = format!("{}:marks", envelope.id);
     let message = RebuildMessage::Slice(marks).to_message(id).map_err(encoding)?;

@@ -28,8 +28,6 @@ const DELAYS: [Duration; 6] = [
     Duration::from_secs(180),
     Duration::from_secs(3_600),
 ];
-/// The longest wait for a check that came before its time.
-const EARLY: Duration = Duration::from_secs(60);
 /// The check that tells an operator: it comes after ten minutes.
 const ALERT: u32 = 4;
 
@@ -99,11 +97,7 @@ impl ViewsHandler {
     /// Looks at a source: is something still parked?
     pub(super) async fn check_gap(&self, check: GapCheck) -> Result<(), Fault> {
         let shared = &self.shared;
-        // Our clock is behind the broker's: without a wait, checks would follow each other as fast as they are handled.
-        let early = check.due - shared.clock.now().unix_timestamp();
-        if let Ok(early @ 1..) = u64::try_from(early) {
-            shared.clock.sleep(Duration::from_secs(early).min(EARLY)).await;
-        }
+        shared.wait_until(check.due).await;
         // A consumer that is no more has no gaps.
         let Some(consumer) = self.consumer_of(&check.consumer) else { return Ok(()) };
         let Some(missing) = consumer.gap(shared, &check.source).await? else {

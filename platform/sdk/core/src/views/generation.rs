@@ -99,6 +99,9 @@ pub struct Rebuild {
     pub changed: OffsetDateTime,
     /// The number of the tick that is on its way.
     pub tick: u64,
+    /// How many ticks have passed since it last came further.
+    #[serde(default)]
+    pub idle: u64,
     /// What it reads, category by category.
     pub sources: Vec<SourceProgress>,
     /// How many rows of the generation that goes were deleted.

@@ -99,6 +99,21 @@ pub struct ViewsHandler {
     consumers: Vec<Box<dyn Consume>>,
 }
 
+/// The longest wait for a message that came before its time.
+const EARLY: Duration = Duration::from_secs(60);
+
+impl Shared {
+    /// Waits where a message that was to be received later, at `due` in seconds since 1970, came before its time: the
+    /// clock that it was sent by was behind the broker's. Without a wait, such messages would follow each other as fast
+    /// as they are handled.
+    async fn wait_until(&self, due: i64) {
+        let early = due - self.clock.now().unix_timestamp();
+        if let Ok(early @ 1..) = u64::try_from(early) {
+            self.clock.sleep(Duration::from_secs(early).min(EARLY)).await;
+        }
+    }
+}
+
 impl ViewsHandler {
     /// A handler without consumers.
     pub fn new(service: &str, store: Arc<dyn TableStore>, queue: Arc<dyn CommandQueue>, clock: Arc<dyn Clock>) -> Self {

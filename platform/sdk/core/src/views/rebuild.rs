@@ -48,8 +48,8 @@ const GRACE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(2);
 /// After so long without progress a source is asked again, from where it stands.
 const STALLED: Duration = Duration::from_secs(300);
-/// After so long without progress the rebuild fails.
-const HOPELESS: Duration = Duration::from_secs(6 * 3_600);
+/// After so long without progress, and so many looks, the rebuild fails. Looks are counted, too, since clocks may jump.
+const HOPELESS: (Duration, u64) = (Duration::from_secs(6 * 3_600), 300);
 /// How often cursors may be found behind their marks before the rebuild fails: about ten minutes.
 const ATTEMPTS: u32 = 14;
 /// How many sources are looked at, or filled, at once.
@@ -69,10 +69,19 @@ impl ViewsHandler {
                 Fault::permanent("MALFORMED_MESSAGE", format!("not a message of a rebuild: {error}"))
             })?;
             match message {
-                RebuildMessage::Start(start) => self.start(&start).await,
+                RebuildMessage::Start(start) => {
+                    shared.wait_until(start.due).await;
+                    self.start(&start).await
+                }
                 RebuildMessage::Events(events) => self.fill(&events).await,
-                RebuildMessage::Slice(slice) => self.verify(slice).await,
-                RebuildMessage::Tick(tick) => self.tick(&tick).await,
+                RebuildMessage::Slice(slice) => {
+                    shared.wait_until(slice.due).await;
+                    self.verify(slice).await
+                }
+                RebuildMessage::Tick(tick) => {
+                    shared.wait_until(tick.due).await;
+                    self.tick(&tick).await
+                }
             }
         })
         .await
@@ -126,9 +135,10 @@ impl ViewsHandler {
                 }
                 Some(other) if !other.phase.is_over() => {
                     let number = derive(&["start again", &start.id, &other.tick.to_string()]);
-                    let again = RebuildMessage::Start(start.clone());
+                    let later = now + 5 * LOOK;
+                    let again = RebuildMessage::Start(Start { due: later.unix_timestamp(), ..start.clone() });
                     let mut message = again.to_message(number.to_string()).map_err(encoding)?;
-                    message.not_before = Some(now + 5 * LOOK);
+                    message.not_before = Some(later);
                     return send(shared, message).await;
                 }
                 _ => {}
@@ -142,6 +152,7 @@ impl ViewsHandler {
                 started: now,
                 changed: now,
                 tick: 0,
+                idle: 0,
                 sources: sources.clone(),
                 deleted: 0,
                 failure: None,
@@ -237,11 +248,12 @@ impl ViewsHandler {
             shared.queue.send(service, &messages).await?;
         }
         let wait = Duration::from_secs(2_u64.pow(slice.attempt.min(5) + 1).min(60));
-        let again = Slice { attempt: slice.attempt + 1, ..slice };
+        let later = shared.clock.now() + wait;
+        let again = Slice { attempt: slice.attempt + 1, due: later.unix_timestamp(), ..slice };
         let (shard, attempt) = (again.from.shard.to_string(), again.attempt.to_string());
         let id = derive(&["verify", &again.of.id, &again.category, &shard, &again.from.after, &attempt]).to_string();
         let mut message = RebuildMessage::Slice(again).to_message(id).map_err(encoding)?;
-        message.not_before = Some(shared.clock.now() + wait);
+        message.not_before = Some(later);
         send(shared, message).await
     }
 
@@ -266,7 +278,7 @@ impl ViewsHandler {
             } else if !reach(source, &slice) {
                 return self.go_on(view, &slice.of.id).await;
             } else if let Some(rebuild) = &mut state.rebuild {
-                rebuild.changed = now;
+                (rebuild.changed, rebuild.idle) = (now, 0);
             }
             let is_early = !also.is_empty();
             match write_state(&*shared.store, view, &state, tag, also).await {
@@ -304,7 +316,7 @@ impl ViewsHandler {
                 return Ok(());
             }
             if let Some(rebuild) = &mut state.rebuild {
-                rebuild.changed = shared.clock.now();
+                (rebuild.changed, rebuild.idle) = (shared.clock.now(), 0);
             }
             match write_state(&*shared.store, view, &state, tag, Vec::new()).await {
                 Ok(()) => return Ok(()),
@@ -353,7 +365,7 @@ impl ViewsHandler {
             Phase::Filling => {
                 self.go_on(view, &tick.id).await?;
                 step.wait = Some(LOOK);
-                if older(before.changed, now, HOPELESS) {
+                if older(before.changed, now, HOPELESS.0) && before.idle >= HOPELESS.1 {
                     let slow: Vec<&str> = before.sources.iter().filter(|it| !it.done).map(|it| &*it.category).collect();
                     let text = format!("{view}: nothing comes of {}: look at the source's log", slow.join(", "));
                     fail(shared, view, &tick.id, &Fault::permanent("SOURCE_IS_SILENT", text)).await?;
@@ -450,8 +462,9 @@ struct Step {
 
 impl Step {
     fn apply(&self, rebuild: &mut Rebuild, now: OffsetDateTime) {
+        rebuild.idle += 1;
         if rebuild.phase != self.next {
-            rebuild.changed = now;
+            (rebuild.changed, rebuild.idle) = (now, 0);
         }
         rebuild.phase = self.next;
         rebuild.deleted += self.deleted;
@@ -497,10 +510,12 @@ async fn send(shared: &Shared, message: Message) -> Result<(), Fault> {
 }
 
 async fn send_tick(shared: &Shared, view: &str, rebuild: &Rebuild, wait: Option<Duration>) -> Result<(), Fault> {
-    let tick = Tick { view: view.to_owned(), id: rebuild.id.clone(), number: rebuild.tick };
+    let later = wait.map(|wait| shared.clock.now() + wait);
+    let due = later.map_or(0, OffsetDateTime::unix_timestamp);
+    let tick = Tick { view: view.to_owned(), id: rebuild.id.clone(), number: rebuild.tick, due };
     let id = derive(&["tick", &rebuild.id, &rebuild.tick.to_string()]).to_string();
     let mut message = RebuildMessage::Tick(tick).to_message(id).map_err(encoding)?;
-    message.not_before = wait.map(|wait| shared.clock.now() + wait);
+    message.not_before = later;
     send(shared, message).await
 }
 

@@ -149,6 +149,10 @@ impl<T: TopList> List<'_, T> {
             if let Some(stored) = &stored {
                 let known: Entry = read_document(T::TABLE, stored)?;
                 if known.position() >= mine.position() {
+                    // Whoever wrote it may have died before it was shown. The stamp above may be older than the item:
+                    // only one that is read after it counts the change in.
+                    let row = self.shared.store.get(T::TABLE, &partition, STAMP_ROW).await?;
+                    let stamp = row.as_ref().map_or(Ok(0), |row| read_stamp(&partition, row))?;
                     return Ok(Change { shard, stamp });
                 }
             }

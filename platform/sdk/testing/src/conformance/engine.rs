@@ -30,7 +30,8 @@ pub use super::personal::{
 use crate::doubles::{Accident, Call, ManualClock, MemoryBus, MemoryQueue, Recorder};
 
 /// The tables that the cases need.
-pub const TABLES: [&str; 8] = ["events", "faults", "persons", "reactions", "generations", "purses", "owners", "rich"];
+pub const TABLES: [&str; 9] =
+    ["events", "faults", "persons", "reactions", "generations", "purses", "owners", "rich", "latest"];
 
 /// A store to be tested, with [`TABLES`]. Other cases may use the same tables at the same time.
 pub struct EngineFixture {
@@ -57,6 +58,7 @@ macro_rules! engine_cases {
             history_is_read_forwards, an_aggregate_is_republished_byte_for_byte, a_category_is_republished_in_slices,
             republication_misses_nothing_across_shards, a_client_key_is_one_command, an_id_that_another_command_took_is_refused,
             a_submitter_waits_for_the_outcome, views_equal_the_fold_in_any_order, a_drain_that_broke_off_goes_on, reactions_happen_once_and_in_order, a_top_list_shows_every_change,
+            a_change_that_was_not_shown_is_shown_when_it_comes_again,
             a_gap_is_looked_after, a_view_is_rebuilt_beside_the_live_one, a_rebuild_goes_on_after_a_crash,
             a_short_source_fails_the_rebuild, a_view_is_read_with_one_read,
             what_is_sealed_is_readable_until_its_person_is_erased, an_erasure_survives_a_crash_at_every_call,
@@ -950,6 +952,7 @@ fn balance(purse: &str, owner: &str, sequence: u64, coins: i64) -> bytes::Bytes 
 
 mod rebuild;
 mod republication;
+mod top;
 
 pub use rebuild::{
     a_gap_is_looked_after, a_rebuild_goes_on_after_a_crash, a_short_source_fails_the_rebuild,
@@ -959,6 +962,7 @@ pub use republication::{
     a_category_is_republished_in_slices, an_aggregate_is_republished_byte_for_byte,
     republication_misses_nothing_across_shards,
 };
+pub use top::a_change_that_was_not_shown_is_shown_when_it_comes_again;
 
 /// A small generator of numbers (splitmix64): the suites need no more, and a seed says all.
 struct Numbers(u64);

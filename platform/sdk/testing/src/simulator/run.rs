@@ -174,7 +174,7 @@ impl<'a> Run<'a> {
                 }
             }
             if let Some((view, at)) = &self.plan.rebuild {
-                let start = RebuildMessage::Start(Begin { view: view.clone(), id: REBUILD.to_owned() });
+                let start = RebuildMessage::Start(Begin { view: view.clone(), id: REBUILD.to_owned(), due: 0 });
                 let mut message = start.to_message(REBUILD.to_owned()).expect("plain data");
                 message.not_before = Some(world.true_time() + Duration::from_secs(*at));
                 world.enqueue(Channel::Rebuild, &message);

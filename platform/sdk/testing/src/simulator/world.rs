@@ -31,6 +31,8 @@ const RESTART: Duration = Duration::from_secs(1);
 const DELAY: Duration = Duration::from_secs(90);
 /// No run needs more steps.
 const MAX_STEPS: usize = 30_000;
+/// How far time may run ahead to a scheduled message while somebody has work to do.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// A request of a process to the world. Each is a point at which the scheduler may do something else.
 #[derive(Debug, Clone)]
@@ -761,11 +763,13 @@ impl World {
         let possible: Vec<usize> = (0..self.pending.len()).filter(|n| self.is_possible(&self.pending[*n])).collect();
         let deliveries = if self.is_topic_away() { 0 } else { self.deliveries.len() };
         let all = possible.len() + self.late.len() + deliveries;
-        // Time may pass while there is work to do. Not up to a scheduled message where it is measured how long work
-        // takes: that would be minutes in which nobody works.
-        let first = self.timers.values().next();
+        // Time may pass while there is work to do. Not up to a scheduled message that is far off, as one sent by a clock
+        // that is ahead: nobody pauses for an hour. And up to none where it is measured how long work takes.
         let is_calm = matches!(&self.schedule, Schedule::Random { strikes, .. } if strikes.is_empty());
-        let may_pass = first.is_some_and(|timer| !is_calm || !matches!(timer, Timer::Arrive(..)));
+        let may_pass = self.timers.first_key_value().is_some_and(|((at, _), timer)| match timer {
+            Timer::Arrive(..) => !is_calm && *at <= self.now + LONGEST_PAUSE,
+            _ => true,
+        });
         if all == 0 || (may_pass && self.chance.one_in(24)) {
             return (!self.timers.is_empty()).then_some(Action::Timer);
         }

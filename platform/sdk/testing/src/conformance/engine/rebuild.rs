@@ -252,7 +252,7 @@ impl Bank {
     }
 
     fn begin(&self, view: &str, id: &str) {
-        let start = RebuildMessage::Start(Start { view: view.to_owned(), id: id.to_owned() });
+        let start = RebuildMessage::Start(Start { view: view.to_owned(), id: id.to_owned(), due: 0 });
         self.broker.push("bank/rebuild", &start.to_message(id.to_owned()).expect("a message"));
     }
 
@@ -465,7 +465,7 @@ pub async fn a_view_is_rebuilt_beside_the_live_one(store: Arc<dyn TableStore>) {
     bank.settle(None).await;
     assert_eq!(bank.state("owners").await.live.0, 2);
     let process = bank.process(Fuse::default());
-    let start = RebuildMessage::Start(Start { view: "interest".into(), id: "x".into() });
+    let start = RebuildMessage::Start(Start { view: "interest".into(), id: "x".into(), due: 0 });
     let body = start.to_message("x".into()).expect("a message").body;
     let delivery = Delivery { message_id: "x".into(), count: 1, traceparent: None };
     let fault = bank.apps(&process).1.rebuild(&body, &delivery).await.expect_err("a reaction is no view");
