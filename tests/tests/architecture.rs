@@ -129,8 +129,16 @@ fn each_crate_knows_only_whom_it_may() {
                 forbid(&known, &|name| name == "skein-core", "an adapter knows skein-core only");
             }
             ("platform/local", _) => {
-                let allowed =
-                    ["skein-arm", "skein-core", "skein-embedded", "skein-azure", "skein-kind", "skein-package"];
+                let allowed = [
+                    "skein-arm",
+                    "skein-azure",
+                    "skein-core",
+                    "skein-embedded",
+                    "skein-gateway",
+                    "skein-kind",
+                    "skein-package",
+                    "skein-policies",
+                ];
                 forbid(&reached, &|name| allowed.contains(&name), "the local Azure links no service");
             }
             ("platform/ops", _) => {
@@ -159,6 +167,11 @@ fn each_crate_knows_only_whom_it_may() {
                 &known,
                 &|name| ["skein-model", "skein-policies"].contains(&name),
                 "rendering knows the model and the policies only",
+            ),
+            ("gateway/runtime", _) => forbid(
+                &known,
+                &|name| ["skein-kind", "skein-policies"].contains(&name),
+                "policies are executed without the rest",
             ),
             ("gateway/policies", _) => forbid(&known, &|_| false, "policies are values by themselves"),
             ("xtask", _) => {
