@@ -20,6 +20,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
 
+use crate::access::Authorizer;
 use crate::broker::{self, Broker, SystemClock};
 use crate::control::{self, Addresses, Control, Host, Hosting};
 use crate::identity::{self, IdentityHeaders, Issuer};
@@ -81,6 +82,8 @@ struct Engine {
     options: Options,
     addresses: Addresses,
     issuer: Arc<Issuer>,
+    /// Who may do what now.
+    authorizer: Authorizer,
     broker: Broker,
     client: Outbound,
     planes: Cell,
@@ -91,6 +94,8 @@ struct Engine {
 impl Host for Engine {
     fn apply(&self, resources: Vec<Value>) -> Hosting<'_> {
         Box::pin(async move {
+            // Roles hold, and hold no longer, without anything being started anew.
+            self.authorizer.update(&resources);
             let plan = self.plan(&resources);
             let mut running = self.running.lock().await;
             if running.as_ref().is_some_and(|generation| generation.plan == plan) {
@@ -136,12 +141,13 @@ impl Engine {
     }
 
     async fn start(&self, plan: Plan) -> Result<Generation> {
-        let Engine { options, issuer, broker, client, .. } = self;
+        let Engine { options, issuer, authorizer, broker, client, .. } = self;
+        let guard = || (issuer.clone(), authorizer.clone());
         for queue in &plan.queues {
             let name = format!("{}/{}", queue.namespace, queue.name);
             broker.declare(&name, queue.settings.clone()).await.with_context(|| format!("queue {name}"))?;
         }
-        let topics = serve::topics(options, &plan, broker).await?;
+        let topics = serve::topics(options, &plan, broker, Some(authorizer.clone())).await?;
         let tables = serve::tables_backend(options, &plan).await?;
         let folder = options.state.join(blobs::FOLDER);
         let containers = blobs::open(&folder, &plan.containers)
@@ -157,6 +163,7 @@ impl Engine {
             state: options.state.clone(),
             planes: self.addresses.planes.clone(),
             issuer: issuer.clone(),
+            authorizer: Some(authorizer.clone()),
             broker: broker.clone(),
             client: client.clone(),
             timing: Timing::default(),
@@ -165,10 +172,10 @@ impl Engine {
         let planes = Router::new()
             .merge(identity::router(issuer.clone(), Arc::new(identities), self.addresses.planes.clone()))
             .merge(sites::front::router(sites.by_name()))
-            .nest(tables::PREFIX, tables::router(issuer.clone(), tables))
-            .nest(blobs::PREFIX, blobs::router(issuer.clone(), containers))
-            .nest(broker::PREFIX, broker::router(issuer.clone(), broker.clone()))
-            .nest(topic::PREFIX, topic::router(issuer.clone(), topics.clone()));
+            .nest(tables::PREFIX, tables::router(guard(), tables))
+            .nest(blobs::PREFIX, blobs::router(guard(), containers))
+            .nest(broker::PREFIX, broker::router(guard(), broker.clone()))
+            .nest(topic::PREFIX, topic::router(guard(), topics.clone()));
         self.planes.set(planes);
         if let Some(gateway) = plan.gateway.clone() {
             let running: Vec<_> = sites.all().cloned().collect();
@@ -243,6 +250,7 @@ pub async fn serve(options: &Options, mut stop: watch::Receiver<bool>) -> Result
         options,
         addresses: addresses.clone(),
         issuer: issuer.clone(),
+        authorizer: Authorizer::default(),
         broker,
         client: outbound::client(),
         planes: Cell::default(),

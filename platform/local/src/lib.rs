@@ -1,6 +1,7 @@
 //! Azure in one process, on loopback: the planes that Skein's function apps speak to, the host that runs them, and
 //! the gateway before them.
 
+pub mod access;
 pub mod blobs;
 pub mod broker;
 pub mod control;

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::access::Authorizer;
 use crate::blobs;
 use crate::broker::{self, Broker, SystemClock};
 use crate::controlled;
@@ -110,7 +111,7 @@ pub async fn serve(options: &Options, mut stop: watch::Receiver<bool>) -> Result
         let name = format!("{}/{}", queue.namespace, queue.name);
         broker.declare(&name, queue.settings.clone()).await.with_context(|| format!("queue {name}"))?;
     }
-    let topics = topics(options, &plan, &broker).await?;
+    let topics = topics(options, &plan, &broker, None).await?;
     let tables = tables_backend(options, &plan).await?;
     let folder = options.state.join(blobs::FOLDER);
     let containers = blobs::open(&folder, &plan.containers)
@@ -130,6 +131,7 @@ pub async fn serve(options: &Options, mut stop: watch::Receiver<bool>) -> Result
         state: options.state.clone(),
         planes: planes_base.clone(),
         issuer: issuer.clone(),
+        authorizer: None,
         broker: broker.clone(),
         client: client.clone(),
         timing: Timing::default(),
@@ -246,7 +248,12 @@ pub(crate) fn listen(listener: TcpListener, router: Router, mut stop: watch::Rec
     })
 }
 
-pub(crate) async fn topics(options: &Options, plan: &Plan, broker: &Broker) -> Result<Topics> {
+pub(crate) async fn topics(
+    options: &Options,
+    plan: &Plan,
+    broker: &Broker,
+    authorizer: Option<Authorizer>,
+) -> Result<Topics> {
     let chaos = options.chaos.map_or_else(Chaos::default, |seed| Chaos {
         delay: Duration::from_millis(200),
         duplicates: 0.1,
@@ -257,10 +264,14 @@ pub(crate) async fn topics(options: &Options, plan: &Plan, broker: &Broker) -> R
         retry_factor: options.retry_factor,
         chaos,
         dead_letter_folder: options.state.join(blobs::FOLDER),
+        authorizer,
     };
     let topics = Topics::open(broker.clone(), settings).await.context("cannot open the topics")?;
-    for topic in plan.topics.keys() {
+    for (topic, principal) in &plan.topics {
         topics.declare_topic(topic);
+        if let Some(principal) = principal {
+            topics.set_principal(topic, principal);
+        }
     }
     for subscription in &plan.subscriptions {
         topics

@@ -19,7 +19,8 @@ use rsa::traits::PublicKeyParts as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::identity::{Issuer, IssuerError, bearer, private_key};
+use crate::access::{Action, Forbidden, Guard, Place};
+use crate::identity::{IssuerError, private_key};
 
 /// Where the vaults are mounted.
 pub const PREFIX: &str = "/keyvault";
@@ -53,13 +54,13 @@ impl Vaults {
 }
 
 struct Front {
-    issuer: Arc<Issuer>,
+    guard: Guard,
     vaults: Vaults,
     base: String,
 }
 
 /// The routes of the vaults, to be nested under [`PREFIX`]; `base` is the planes' address.
-pub fn router(issuer: Arc<Issuer>, vaults: Vaults, base: &str) -> Router {
+pub fn router(guard: impl Into<Guard>, vaults: Vaults, base: &str) -> Router {
     let base = format!("{base}{PREFIX}");
     Router::new()
         .route("/{vault}/keys/{key}/{operation}", post(newest))
@@ -67,7 +68,7 @@ pub fn router(issuer: Arc<Issuer>, vaults: Vaults, base: &str) -> Router {
         .fallback(|| async {
             refusal(StatusCode::NOT_FOUND, "KeyNotFound", "there is nothing here but key operations")
         })
-        .with_state(Arc::new(Front { issuer, vaults, base }))
+        .with_state(Arc::new(Front { guard: guard.into(), vaults, base }))
 }
 
 #[derive(Deserialize)]
@@ -79,6 +80,20 @@ struct Operation {
 /// An error as Azure writes it.
 fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(json!({"error": {"code": code, "message": message}}))).into_response()
+}
+
+/// A role that is missing, as Azure writes it.
+pub(crate) fn forbidden(refused: &Forbidden) -> Response {
+    let Forbidden { principal, action, scope } = refused;
+    let message = format!(
+        "Caller is not authorized to perform action on resource.\r\nCaller: oid={principal};iss={}\r\n\
+         Action: '{}'\r\nResource: '{scope}'\r\nAssignment: (not found)\r\n",
+        crate::identity::ISSUER,
+        action.name(),
+    );
+    let body = json!({"error": {
+        "code": "Forbidden", "message": message, "innererror": {"code": "ForbiddenByRbac"}}});
+    (StatusCode::FORBIDDEN, Json(body)).into_response()
 }
 
 async fn newest(
@@ -107,13 +122,9 @@ fn operate(
     operation: &str,
     body: &str,
 ) -> Result<Response, Box<Response>> {
-    let verified = match bearer(headers) {
-        Some(token) => front.issuer.verify(token, AUDIENCE).map_err(|error| error.to_string()),
-        None => Err("a bearer token is expected".to_owned()),
-    };
-    verified.map_err(|reason| {
+    let caller = front.guard.caller(headers, AUDIENCE).map_err(|reason| {
         let challenge = format!("Bearer authorization=\"{}\", resource=\"{AUDIENCE}\"", crate::identity::ISSUER);
-        let refused = refusal(StatusCode::UNAUTHORIZED, "Unauthorized", &reason);
+        let refused = refusal(StatusCode::UNAUTHORIZED, "Unauthorized", &reason.to_string());
         Box::new(([(header::WWW_AUTHENTICATE, challenge)], refused).into_response())
     })?;
     let bad = |message: &str| Box::new(refusal(StatusCode::BAD_REQUEST, "BadParameter", message));
@@ -121,6 +132,13 @@ fn operate(
         let text = format!("a key with (name/id) {}/{} was not found in this key vault", name.1, version.unwrap_or(""));
         Box::new(refusal(StatusCode::NOT_FOUND, "KeyNotFound", &text))
     };
+    let action = match operation {
+        "wrapkey" => Action::KeyWrap,
+        "unwrapkey" => Action::KeyUnwrap,
+        _ => return Err(not_found()),
+    };
+    let allowed = front.guard.allow(&caller, action, &Place::key(&name.0, &name.1));
+    allowed.map_err(|refused| Box::new(forbidden(&refused)))?;
     let key = front.vaults.0.get(&name).ok_or_else(not_found)?;
     if version.is_some_and(|version| version != key.version) {
         return Err(not_found());
@@ -131,10 +149,9 @@ fn operate(
     }
     let value = URL_SAFE_NO_PAD.decode(&request.value).map_err(|_| bad("the value is no base64url"))?;
     let mut random = rsa::rand_core::UnwrapErr(getrandom::SysRng);
-    let value = match operation {
-        "wrapkey" => key.private.to_public_key().oaep_encrypt_with_rng::<Sha256, _>(&mut random, &value),
-        "unwrapkey" => key.private.oaep_decrypt_with_rng::<Sha256, _>(&mut random, &value),
-        _ => return Err(not_found()),
+    let value = match action {
+        Action::KeyWrap => key.private.to_public_key().oaep_encrypt_with_rng::<Sha256, _>(&mut random, &value),
+        _ => key.private.oaep_decrypt_with_rng::<Sha256, _>(&mut random, &value),
     };
     // What was wrong with it is not told, as it would help to guess.
     let value = value.map_err(|_| bad("the value cannot be wrapped or unwrapped with this key"))?;
@@ -150,6 +167,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::identity::Issuer;
 
     struct Bench {
         router: Router,
@@ -234,5 +252,37 @@ mod tests {
             assert_eq!(status, expected, "{path} {body}: {answer}");
             assert!(answer["error"]["code"].is_string(), "{answer}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_key_is_for_whoever_has_the_role_on_it() {
+        use crate::access::Authorizer;
+        use crate::access::tests::{assignment, resource};
+        let folder = tempfile::tempdir().unwrap();
+        let mut bench = Bench::new(folder.path());
+        let vault = resource("Microsoft.KeyVault/vaults", "kv-skein");
+        let scope = resource("Microsoft.KeyVault/vaults/keys", "kv-skein/orders")["id"].clone();
+        let scope = scope.as_str().unwrap();
+        let role = assignment("p", "e147488a-f6f5-4113-8e2d-b22465e65bf6", scope);
+        let authorizer = Authorizer::of(&[vault.clone(), role]);
+        let names = [("kv-skein".into(), "orders".into()), ("kv-skein".into(), "other".into())];
+        let vaults = Vaults::open(folder.path(), &names).unwrap();
+        let guarded = router((bench.issuer.clone(), authorizer.clone()), vaults, "http://127.0.0.1:1");
+        bench.router = Router::new().nest(PREFIX, guarded);
+        let token = bench.token(AUDIENCE);
+        let (status, wrapped) = bench.call("orders/wrapkey", Some(&token), &operation(&[7; 32])).await;
+        assert_eq!(status, 200, "{wrapped}");
+        let (status, _) = bench.call("other/wrapkey", Some(&token), &operation(&[7; 32])).await;
+        assert_eq!(status, 403);
+        authorizer.update(&[vault]);
+        let value = URL_SAFE_NO_PAD.decode(wrapped["value"].as_str().unwrap()).unwrap();
+        let (status, refused) = bench.call("orders/unwrapkey", Some(&token), &operation(&value)).await;
+        assert_eq!(status, 403);
+        assert_eq!(refused["error"]["innererror"]["code"], "ForbiddenByRbac");
+        let message = refused["error"]["message"].as_str().unwrap();
+        for part in ["oid=p;", "Microsoft.KeyVault/vaults/keys/unwrap/action", scope, "Assignment: (not found)"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        assert_eq!(bench.call("orders/wrapkey", None, &operation(&[7; 32])).await.0, 401);
     }
 }

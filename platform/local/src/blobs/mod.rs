@@ -19,7 +19,7 @@ use percent_encoding::percent_decode_str;
 use skein_core::blob::{MAX_BLOCK_BYTES, check_blob_name};
 use uuid::Uuid;
 
-use crate::identity::{Issuer, bearer};
+use crate::access::{Action, Guard, Place};
 
 pub use folder::Folder;
 use folder::Written;
@@ -54,13 +54,14 @@ pub fn open(folder: &Path, containers: &BTreeSet<(String, String)>) -> io::Resul
 }
 
 struct Front {
-    issuer: Arc<Issuer>,
+    guard: Guard,
     containers: Containers,
 }
 
 /// The routes of the front, to be nested under [`PREFIX`].
-pub fn router(issuer: Arc<Issuer>, containers: Containers) -> Router {
-    Router::new().fallback(serve).with_state(Arc::new(Front { issuer, containers }))
+pub fn router(guard: impl Into<Guard>, containers: Containers) -> Router {
+    let guard = guard.into();
+    Router::new().fallback(serve).with_state(Arc::new(Front { guard, containers }))
 }
 
 /// Why a request is not served.
@@ -146,11 +147,9 @@ impl Call {
 
 async fn answer(front: &Front, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let verified = match bearer(&parts.headers) {
-        Some(token) => front.issuer.verify(token, AUDIENCE).map_err(|error| error.to_string()),
-        None => Err("a bearer token is expected".to_owned()),
-    };
-    verified.map_err(|why| Problem::new(StatusCode::UNAUTHORIZED, "InvalidAuthenticationInfo", why))?;
+    let caller = front.guard.caller(&parts.headers, AUDIENCE);
+    let caller =
+        caller.map_err(|why| Problem::new(StatusCode::UNAUTHORIZED, "InvalidAuthenticationInfo", why.to_string()))?;
     let body = to_bytes(body, MAX_PUT_BYTES).await.map_err(|_| {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", "the request is too large, or broke off")
     })?;
@@ -168,6 +167,17 @@ async fn answer(front: &Front, request: Request) -> Result<Response, Problem> {
     let account = segments.next().unwrap_or_default();
     let container = segments.next().unwrap_or_default();
     let name = segments.next().unwrap_or_default();
+    let action = match (parts.method.as_str(), name.is_empty()) {
+        ("GET" | "HEAD", _) => Action::BlobRead,
+        ("DELETE", _) => Action::BlobDelete,
+        (_, true) => Action::ContainerCreate,
+        (_, false) => Action::BlobWrite,
+    };
+    front.guard.allow(&caller, action, &Place::container(&account, &container)).map_err(|refused| {
+        let message =
+            format!("This request is not authorized to perform this operation using this permission: {refused}.");
+        Problem::new(StatusCode::FORBIDDEN, "AuthorizationPermissionMismatch", message)
+    })?;
     let folder = front.containers.get(&(account, container)).cloned().ok_or_else(|| {
         Problem::new(StatusCode::NOT_FOUND, "ContainerNotFound", "The specified container does not exist.")
     })?;

@@ -15,6 +15,8 @@ use skein_core::blob::{BlobError, BlobStore as _};
 use skein_testing::conformance::blob_store;
 
 use super::{AUDIENCE, PREFIX, open, router};
+use crate::access::Authorizer;
+use crate::access::tests::{assignment, resource};
 use crate::identity::Issuer;
 
 /// A credential with one token.
@@ -57,4 +59,41 @@ async fn the_front_conforms_and_checks_tokens() {
     assert!(matches!(foreign.put("a", Bytes::new()).await, Err(BlobError::Denied(_))));
     let elsewhere = client(AUDIENCE, "other");
     assert!(matches!(elsewhere.put("a", Bytes::new()).await, Err(BlobError::Refused(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blobs_are_for_whoever_has_the_role_on_their_container() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = Arc::new(Issuer::open(&folder.path().join("identity")).unwrap());
+    let account = resource("Microsoft.Storage/storageAccounts", "sttest");
+    let scope = |name: &str| format!("{}/blobServices/default/containers/{name}", account["id"].as_str().unwrap());
+    let authorizer = Authorizer::of(&[
+        account.clone(),
+        assignment("writer", "ba92f5b4-2d11-453d-a403-e96b0029c9fe", &scope("backups")),
+        assignment("reader", "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1", &scope("backups")),
+    ]);
+    let containers = ["backups", "other"].map(|name| ("sttest".to_owned(), name.to_owned())).into();
+    let containers = open(&folder.path().join("blobs"), &containers).unwrap();
+    let app = Router::new().nest(PREFIX, router((issuer.clone(), authorizer.clone()), containers));
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}{PREFIX}/sttest", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let client = |principal: &str, container: &str| {
+        let token = issuer.issue_managed_identity(principal, "c", AUDIENCE).unwrap().0;
+        let credential = BlobCredential::Token(Arc::new(Fixed(token)));
+        AzureBlobs::new(&http_client().unwrap(), credential, &format!("{url}/{container}")).unwrap()
+    };
+    let denied = |result: Result<(), BlobError>| match result {
+        Err(BlobError::Denied(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let (writer, reader) = (client("writer", "backups"), client("reader", "backups"));
+    writer.put("a", Bytes::from_static(b"1")).await.unwrap();
+    reader.read("a", 0, 1).await.unwrap();
+    let why = denied(reader.put("a", Bytes::new()).await);
+    assert!(why.contains("AuthorizationPermissionMismatch"), "{why}");
+    denied(client("writer", "other").put("a", Bytes::new()).await);
+    denied(client("nobody", "backups").read("a", 0, 1).await.map(|_| ()));
+    authorizer.update(&[account]);
+    denied(writer.put("a", Bytes::new()).await);
 }

@@ -1,6 +1,5 @@
 //! The Service Bus REST front: sending, peek-lock, settling and destructive reads, one message a call.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -14,7 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 use uuid::Uuid;
 
-use crate::identity::{Issuer, bearer};
+use crate::access::{Action, Forbidden, Guard, Place};
 
 use super::{Broker, BrokerError, Header, Locked, MAX_MESSAGE_BYTES, NewMessage, Properties, PropertyValue};
 
@@ -61,13 +60,13 @@ const UNLIMITED: f64 = 922_337_203_685.477_5;
 
 #[derive(Clone)]
 struct Front {
-    issuer: Arc<Issuer>,
+    guard: Guard,
     broker: Broker,
 }
 
 /// The front, to be mounted at [`PREFIX`]: `/{namespace}/{queue}/messages…`, a queue's name with slashes included.
-pub fn router(issuer: Arc<Issuer>, broker: Broker) -> axum::Router {
-    axum::Router::new().fallback(handle).with_state(Front { issuer, broker })
+pub fn router(guard: impl Into<Guard>, broker: Broker) -> axum::Router {
+    axum::Router::new().fallback(handle).with_state(Front { guard: guard.into(), broker })
 }
 
 /// A refusal: a status and the reason for people.
@@ -98,6 +97,15 @@ impl From<BrokerError> for Refusal {
             }
         };
         Refusal(status, error.to_string())
+    }
+}
+
+impl From<Forbidden> for Refusal {
+    fn from(refused: Forbidden) -> Self {
+        let claim = if refused.action == Action::QueueSend { "Send" } else { "Listen" };
+        let reason =
+            format!("Unauthorized access. '{claim}' claim(s) are required to perform this operation: {refused}");
+        Refusal(StatusCode::FORBIDDEN, reason)
     }
 }
 
@@ -140,9 +148,11 @@ async fn handle(State(front): State<Front>, request: Request) -> Response {
 
 async fn answer(front: Front, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let token = bearer(&parts.headers).ok_or_else(|| Refusal(StatusCode::UNAUTHORIZED, "no bearer token".into()))?;
-    front.issuer.verify(token, AUDIENCE).map_err(|refused| Refusal(StatusCode::UNAUTHORIZED, refused.to_string()))?;
+    let caller = front.guard.caller(&parts.headers, AUDIENCE);
+    let caller = caller.map_err(|refused| Refusal(StatusCode::UNAUTHORIZED, refused.to_string()))?;
     let (queue, target) = parse_path(parts.uri.path())?;
+    let action = if target == Target::Messages { Action::QueueSend } else { Action::QueueReceive };
+    front.guard.allow(&caller, action, &Place::queue(&queue))?;
     let broker = &front.broker;
     match (target, parts.method) {
         (Target::Messages, Method::POST) => {

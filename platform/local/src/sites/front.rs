@@ -57,22 +57,25 @@ async fn front(State(sites): State<Arc<BTreeMap<String, Arc<Site>>>>, mut reques
     };
     let caller = match authenticate(site, &path, request.headers()) {
         Ok(caller) => caller,
-        Err(why) => {
+        Err((StatusCode::UNAUTHORIZED, why)) => {
             let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
             return (StatusCode::UNAUTHORIZED, challenge, why).into_response();
         }
+        Err(refused) => return refused.into_response(),
     };
     set_principal(request.headers_mut(), caller.as_ref());
     site.serve(&path, request).await
 }
 
-/// What App Service's authentication decides: who calls, if anybody has to.
-fn authenticate(site: &Site, path: &str, headers: &HeaderMap) -> Result<Option<Caller>, String> {
+/// What App Service's authentication decides: who calls, if anybody has to. Without a good token 401, with one of somebody
+/// who is not among the site's callers 403.
+fn authenticate(site: &Site, path: &str, headers: &HeaderMap) -> Result<Option<Caller>, (StatusCode, String)> {
     let auth = &site.auth;
     if !auth.required || auth.excluded_paths.iter().any(|excluded| excluded == path) {
         return Ok(None);
     }
-    let token = bearer(headers).ok_or("a bearer token is required")?;
+    let unauthorized = |why: String| (StatusCode::UNAUTHORIZED, why);
+    let token = bearer(headers).ok_or_else(|| unauthorized("a bearer token is required".into()))?;
     let mut refused = String::new();
     for audience in &auth.audiences {
         match site.surroundings.issuer.verify(token, audience) {
@@ -81,13 +84,13 @@ fn authenticate(site: &Site, path: &str, headers: &HeaderMap) -> Result<Option<C
                 return if allowed {
                     Ok(Some(caller))
                 } else {
-                    Err(format!("the principal {} may not call this site", caller.oid))
+                    Err((StatusCode::FORBIDDEN, format!("the principal {} may not call {}", caller.oid, site.name)))
                 };
             }
             Err(error) => refused = error.to_string(),
         }
     }
-    Err(refused)
+    Err(unauthorized(refused))
 }
 
 /// Replaces whatever claims an identity by what the token said.
@@ -135,6 +138,10 @@ impl Site {
             let query = query_pairs(request.uri());
             let (head, body) = request.into_parts();
             return event_grid::answer(self, &head.method, &query, &head.headers, body).await;
+        }
+        if let Err(why) = self.rights.run() {
+            let why = format!("the function host is not running: {why}\n");
+            return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
         }
         let Some((function, params)) = self.matching(path, request.method().as_str()) else {
             return StatusCode::NOT_FOUND.into_response();

@@ -7,6 +7,7 @@ pub mod package;
 mod payload;
 mod pump;
 mod response;
+mod rights;
 mod route;
 mod schedule;
 #[cfg(test)]
@@ -29,8 +30,10 @@ use tokio::task::JoinSet;
 use self::log::{Level, SiteLog};
 use self::package::{Function, Package, PackageError, Trigger};
 use self::response::{Answer, ContractError};
+use self::rights::HostRights;
 use self::worker::{Launch, NotReady, Worker};
 pub use self::worker::{State, Timing};
+use crate::access::Authorizer;
 use crate::broker::Broker;
 use crate::identity::Issuer;
 use crate::outbound::Outbound;
@@ -91,6 +94,8 @@ pub struct Surroundings {
     pub planes: String,
     /// Checks the tokens of requests.
     pub issuer: Arc<Issuer>,
+    /// Whether the hosts' identities may do what they do; `None` asks nothing.
+    pub authorizer: Option<Authorizer>,
     /// What triggers receive from.
     pub broker: Broker,
     /// Calls workers.
@@ -104,6 +109,7 @@ pub struct Site {
     /// Its name.
     pub name: String,
     auth: SiteAuth,
+    rights: HostRights,
     package: Package,
     /// There is none without functions.
     worker: Option<Worker>,
@@ -192,6 +198,7 @@ impl Sites {
         Ok(Arc::new(Site {
             name: resource.name.clone(),
             auth: resource.auth.clone(),
+            rights: HostRights::new(surroundings.authorizer.clone(), &resource.identities, &resource.settings),
             package,
             worker,
             log,

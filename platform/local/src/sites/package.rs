@@ -99,6 +99,8 @@ pub enum Trigger {
     },
     /// A message of a queue.
     ServiceBus {
+        /// The prefix of the app settings that say where and as whom it receives.
+        connection: String,
         /// The namespace, as the app settings of the connection name it.
         namespace: String,
         /// The queue.
@@ -391,6 +393,7 @@ fn trigger_of(
             let namespace = namespace.split('.').next().unwrap_or_default().to_owned();
             let binary = text("dataType")?.is_some_and(|kind| kind.eq_ignore_ascii_case("binary"));
             Ok(Trigger::ServiceBus {
+                connection,
                 namespace,
                 queue,
                 sessions: reader.get("/isSessionsEnabled", "true or false")?.unwrap_or(false),

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::log::{HOST, Level};
 use super::package::{Function, Trigger};
+use super::rights::HostRights;
 use super::{Site, payload, stopped};
 use crate::broker::{Broker, BrokerError, Locked, PropertyValue, SessionLock};
 
@@ -24,6 +25,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 struct Pump {
     site: Arc<Site>,
     index: usize,
+    connection: String,
     queue: String,
     binary: bool,
     auto_complete: bool,
@@ -34,11 +36,15 @@ struct Pump {
 /// Receives for one function until everything is to stop, and all calls are over.
 pub async fn run(site: Arc<Site>, index: usize, mut stop: watch::Receiver<bool>) {
     let Some(function) = site.package.functions.get(index) else { return };
-    let Trigger::ServiceBus { namespace, queue, sessions, binary, auto_complete } = &function.trigger else { return };
+    let Trigger::ServiceBus { connection, namespace, queue, sessions, binary, auto_complete } = &function.trigger
+    else {
+        return;
+    };
     let settings = &site.package.host.service_bus;
     let sessions = *sessions;
     let limit = if sessions { settings.max_concurrent_sessions } else { settings.max_concurrent_calls };
     let pump = Arc::new(Pump {
+        connection: connection.clone(),
         queue: format!("{namespace}/{queue}"),
         binary: *binary,
         auto_complete: auto_complete.unwrap_or(settings.auto_complete),
@@ -50,6 +56,16 @@ pub async fn run(site: Arc<Site>, index: usize, mut stop: watch::Receiver<bool>)
     let permits = Arc::new(Semaphore::new(limit));
     let mut calls = JoinSet::new();
     loop {
+        // Before it is asked, so that no change is missed.
+        let mut changes = site.rights.changes();
+        if let Err(why) = pump.allowed() {
+            site.log.write(Level::Error, HOST, &format!("cannot receive: {why}"), json!({"function": function.name}));
+            tokio::select! {
+                () = stopped(&mut stop) => break,
+                () = HostRights::changed(&mut changes) => {}
+            }
+            continue;
+        }
         let next = async {
             let permit = permits.clone().acquire_owned().await;
             if let Some(worker) = &pump.site.worker {
@@ -65,6 +81,7 @@ pub async fn run(site: Arc<Site>, index: usize, mut stop: watch::Receiver<bool>)
         // The semaphore is never closed.
         let Ok(permit) = permit else { break };
         match next {
+            Ok(Some(next)) if pump.allowed().is_err() => pump.give_back(next).await,
             Ok(Some(Next::Message(message))) => {
                 calls.spawn(message_call(pump.clone(), message, permit));
             }
@@ -118,6 +135,8 @@ async fn session_calls(
             received = received => received,
         };
         match received {
+            // What the session holds goes back with it, and does not count as delivered.
+            Ok(Some(_)) if pump.allowed().is_err() => break,
             Ok(Some(message)) => {
                 if !pump.process(&message, &mut lock).await {
                     return;
@@ -173,6 +192,23 @@ impl Pump {
 
     fn function(&self) -> &Function {
         &self.site.package.functions[self.index]
+    }
+
+    /// Whether the host may receive for the function, as the app's identity; else why not.
+    fn allowed(&self) -> Result<(), String> {
+        self.site.rights.run()?;
+        self.site.rights.receive(&self.connection, &self.queue)
+    }
+
+    /// Gives back what was received after the right to do so was taken away.
+    async fn give_back(&self, next: Next) {
+        let given = match next {
+            Next::Message(message) => self.broker().abandon(&message.lock).await,
+            Next::Session(session) => self.broker().release_session(session).await,
+        };
+        if let Err(error) = given {
+            self.complain("cannot give back what came without a right", &error);
+        }
     }
 
     fn complain(&self, what: &str, error: &BrokerError) {

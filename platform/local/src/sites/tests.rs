@@ -48,6 +48,7 @@ impl Fixture {
             state: folder.path().to_owned(),
             planes: "http://127.0.0.1:1".into(),
             issuer: Arc::new(Issuer::open(&folder.path().join("identity")).unwrap()),
+            authorizer: None,
             broker: Broker::open(std::path::Path::new(":memory:"), SystemClock::shared()).unwrap(),
             client: crate::outbound::client(),
             timing: Timing { host_pause: Duration::from_millis(1), timeout_grace: Duration::from_millis(1) },
@@ -350,9 +351,11 @@ async fn the_front_lets_in_whom_the_token_names_and_nobody_else() {
     };
     let good = token("gateway", "api://skein-local");
     let path = "/sites/app/api/forwarded/a%2Fb?c=d";
-    for refused in ["", &token("other", "api://skein-local"), &token("gateway", "https://storage.azure.com")] {
+    for refused in ["", &token("gateway", "https://storage.azure.com")] {
         assert_eq!(get(&router, "POST", path, &[("authorization", refused)]).await.0, StatusCode::UNAUTHORIZED);
     }
+    let (status, why) = get(&router, "POST", path, &[("authorization", &token("other", "api://skein-local"))]).await;
+    assert_eq!((status, why.as_str()), (StatusCode::FORBIDDEN, "the principal other may not call app"));
     let forged = [("authorization", good.as_str()), ("x-ms-client-principal-id", "root"), ("x-ms-token-aad", "x")];
     let (status, body) = get(&router, "POST", path, &[&forged[..], &[("x-skein-principal", "kept")]].concat()).await;
     assert_eq!(status, StatusCode::OK);
@@ -483,4 +486,109 @@ async fn measure(idle: &str) {
     fixture.drained("ok").await;
     eprintln!("5000 messages of 2000 sessions, idle {idle}: {:?}", begun.elapsed());
     sites.stop().await;
+}
+
+/// The roles of the app's identity: on its storage, and on the queue `ns/work`.
+fn roles(storage: bool, queue: bool) -> Vec<Value> {
+    use crate::access::tests::{assignment, resource};
+    let (account, bus) = ("Microsoft.Storage/storageAccounts", "Microsoft.ServiceBus/namespaces");
+    let mut resources = vec![resource(account, "sthost"), resource(bus, "ns")];
+    let id = |kind: &str, name: &str| resource(kind, name)["id"].as_str().unwrap().to_owned();
+    if storage {
+        resources.push(assignment("p", "b7e6dc6d-f1e8-4753-8033-0f276bb0955b", &id(account, "sthost")));
+    }
+    if queue {
+        let scope = id("Microsoft.ServiceBus/namespaces/queues", "ns/work");
+        resources.push(assignment("p", "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0", &scope));
+    }
+    resources
+}
+
+fn deployed(fixture: &mut Fixture) -> Authorizer {
+    for (name, value) in [
+        ("FUNCTIONS_EXTENSION_VERSION", "~4"),
+        ("AzureWebJobsStorage__accountName", "sthost"),
+        ("AzureWebJobsStorage__credential", "managedidentity"),
+        ("AzureWebJobsStorage__clientId", "c"),
+        ("BUS__credential", "managedidentity"),
+        ("BUS__clientId", "C"),
+    ] {
+        fixture.settings.insert(name.into(), value.into());
+    }
+    let authorizer = Authorizer::of(&roles(true, true));
+    fixture.surroundings.authorizer = Some(authorizer.clone());
+    authorizer
+}
+
+async fn log_says(fixture: &Fixture, part: &str) {
+    let log = fixture.folder.path().join("logs/app.log");
+    let says = || async { std::fs::read_to_string(&log).ok().filter(|text| text.contains(part)) };
+    eventually(&format!("the log says {part:?}"), says).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_receives_as_the_apps_identity_and_only_while_that_may() {
+    for sessions in [false, true] {
+        let mut fixture = Fixture::new();
+        let authorizer = deployed(&mut fixture);
+        fixture.queue("work", sessions, 3).await;
+        let session = |name: &'static str| sessions.then_some(name);
+        let (sites, _) = fixture.start();
+        fixture.send("work", &[("one", session("s"))]).await;
+        assert_eq!(fixture.drained("work").await, 0);
+
+        authorizer.update(&roles(true, false));
+        fixture.send("work", &[("two", session("s"))]).await;
+        log_says(&fixture, "cannot receive: 403: the principal p does not have authorization to perform action").await;
+        let counts = fixture.surroundings.broker.counts("ns/work").await.unwrap();
+        assert_eq!(counts.active, 1, "it waits in the queue");
+
+        authorizer.update(&roles(true, true));
+        assert_eq!(fixture.drained("work").await, 0);
+        sites.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_without_its_storage_runs_nothing() {
+    let mut fixture = Fixture::new();
+    let authorizer = deployed(&mut fixture);
+    fixture.http("forwarded", "forwarded").queue("work", false, 3).await;
+    let (sites, _) = fixture.start();
+    let router = front::router(sites.by_name());
+    let path = "/sites/app/api/forwarded";
+    let served = || async { (get(&router, "POST", path, &[]).await.0 == StatusCode::OK).then_some(()) };
+    eventually("it is served", served).await;
+
+    authorizer.update(&roles(false, true));
+    let (status, why) = get(&router, "POST", path, &[]).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(why.contains("blobs/write' over scope") && why.contains("storageAccounts/sthost"), "{why}");
+    fixture.send("work", &[("one", None)]).await;
+    log_says(&fixture, "cannot receive: 403").await;
+
+    authorizer.update(&roles(true, true));
+    assert_eq!(fixture.drained("work").await, 0);
+    eventually("it is served again", served).await;
+    sites.stop().await;
+}
+
+#[tokio::test]
+async fn a_setting_that_is_missing_is_named() {
+    for (missing, why) in [
+        ("FUNCTIONS_EXTENSION_VERSION", "FUNCTIONS_EXTENSION_VERSION must be ~4, it is None"),
+        ("AzureWebJobsStorage__accountName", "the app setting AzureWebJobsStorage__accountName is missing"),
+        ("AzureWebJobsStorage__credential", "the app setting AzureWebJobsStorage__credential is missing"),
+        ("AzureWebJobsStorage__clientId", "the app setting AzureWebJobsStorage__clientId is missing"),
+        ("BUS__credential", "the app setting BUS__credential is missing"),
+        ("BUS__clientId", "the app setting BUS__clientId is missing"),
+    ] {
+        let mut fixture = Fixture::new();
+        deployed(&mut fixture);
+        fixture.settings.remove(missing);
+        let identities = [ManagedIdentity { principal_id: "p".into(), client_id: "c".into() }];
+        let rights = HostRights::new(fixture.surroundings.authorizer.clone(), &identities, &fixture.settings);
+        let refused = rights.run().and_then(|()| rights.receive("BUS", "ns/work"));
+        assert_eq!(refused, Err(why.to_owned()));
+    }
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::log::Level;
 use super::package::Trigger;
 use super::payload::{self, ScheduleStatus};
+use super::rights::HostRights;
 use super::{Site, stopped};
 
 /// What is remembered over a restart.
@@ -50,6 +51,15 @@ pub async fn run(site: Arc<Site>, index: usize, mut stop: watch::Receiver<bool>)
             }
         }
         at_once = false;
+        if let Err(why) = site.rights.run() {
+            site.log.host(Level::Warning, &format!("{} waits: {why}", function.name));
+            let mut changes = site.rights.changes();
+            tokio::select! {
+                () = stopped(&mut stop) => return,
+                () = HostRights::changed(&mut changes) => {}
+            }
+            continue;
+        }
         let now = OffsetDateTime::now_utc();
         let past_due = now - occurrence > time::Duration::seconds(1);
         let next = schedule.next_after(now.max(occurrence));

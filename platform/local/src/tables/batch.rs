@@ -67,6 +67,22 @@ pub(super) async fn serve(store: &EmbeddedStore, call: &Call) -> Result<Response
     multipart_answer(answers).await
 }
 
+/// The one table that a batch is about, if it is about one.
+pub(super) fn table(content_type: &str, body: &Bytes) -> Result<Option<String>, Problem> {
+    let messages = multipart::messages(content_type, body).map_err(Problem::invalid)?;
+    let mut tables = messages.iter().map(|message| {
+        let url = message.start.split(' ').nth(1).unwrap_or_default();
+        let path = url.split('?').next().unwrap_or_default();
+        match Resource::parse(path.rsplit('/').next().unwrap_or_default()) {
+            Ok(Resource::Rows(table) | Resource::Row { table, .. }) => Some(table),
+            _ => None,
+        }
+    });
+    let first = tables.next().flatten();
+    let one = tables.all(|table| table == first);
+    Ok(first.filter(|_| one))
+}
+
 fn understood(message: Message) -> Result<Part, Problem> {
     let mut words = message.start.split(' ');
     let (method, url) = match (words.next(), words.next(), words.next()) {

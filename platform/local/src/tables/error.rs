@@ -6,6 +6,8 @@ use serde_json::json;
 use skein_core::ports::TableError;
 use skein_embedded::{Unmet, WriteError};
 
+use crate::access::Forbidden;
+
 /// Why a request is not served.
 #[derive(Debug)]
 pub(super) struct Problem {
@@ -21,6 +23,12 @@ impl Problem {
 
     pub fn unauthorized(message: impl Into<String>) -> Self {
         Problem::new(StatusCode::UNAUTHORIZED, "InvalidAuthenticationInfo", message)
+    }
+
+    pub fn forbidden(refused: &Forbidden) -> Self {
+        let message =
+            format!("This request is not authorized to perform this operation using this permission: {refused}.");
+        Problem::new(StatusCode::FORBIDDEN, "AuthorizationPermissionMismatch", message)
     }
 
     pub fn invalid(message: impl Into<String>) -> Self {

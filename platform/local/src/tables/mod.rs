@@ -24,7 +24,7 @@ use axum::response::{IntoResponse, Response};
 use skein_embedded::{EmbeddedStore, OpenError};
 use uuid::Uuid;
 
-use crate::identity::{Issuer, bearer};
+use crate::access::{Action, Guard, Place};
 
 pub use azurite::{Azurite, AzuriteError};
 use error::Problem;
@@ -66,13 +66,14 @@ impl Backend {
 }
 
 struct Front {
-    issuer: Arc<Issuer>,
+    guard: Guard,
     backend: Backend,
 }
 
 /// The routes of the front, to be nested under [`PREFIX`].
-pub fn router(issuer: Arc<Issuer>, backend: Backend) -> Router {
-    Router::new().fallback(serve).with_state(Arc::new(Front { issuer, backend }))
+pub fn router(guard: impl Into<Guard>, backend: Backend) -> Router {
+    let guard = guard.into();
+    Router::new().fallback(serve).with_state(Arc::new(Front { guard, backend }))
 }
 
 /// One request, alone or within a batch.
@@ -111,32 +112,51 @@ async fn serve(State(front): State<Arc<Front>>, request: Request) -> Response {
 
 async fn answer(front: &Front, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let verified = match bearer(&parts.headers) {
-        Some(token) => front.issuer.verify(token, AUDIENCE).map_err(|error| error.to_string()),
-        None => Err("a bearer token is expected".to_owned()),
-    };
-    verified.map_err(Problem::unauthorized)?;
+    let caller = front.guard.caller(&parts.headers, AUDIENCE);
+    let caller = caller.map_err(|error| Problem::unauthorized(error.to_string()))?;
     let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| Problem::too_large())?;
     let (account, rest) = parts.uri.path().trim_start_matches('/').split_once('/').ok_or_else(Problem::not_found)?;
     let query = parts.uri.query().unwrap_or_default();
+    let resource = Resource::parse(rest)?;
+    if front.guard.enforces() {
+        let (action, place) = needed(account, &resource, &parts.method, &parts.headers, &body)?;
+        front.guard.allow(&caller, action, &place).map_err(|refused| Problem::forbidden(&refused))?;
+    }
     match &front.backend {
         Backend::Embedded(stores) => {
             let store = stores.get(account).ok_or_else(Problem::not_found)?;
-            let call = Call {
-                method: parts.method,
-                resource: Resource::parse(rest)?,
-                query: resource::query(query),
-                headers: parts.headers,
-                body,
-            };
+            let call =
+                Call { method: parts.method, resource, query: resource::query(query), headers: parts.headers, body };
             service::serve(store, account, &call).await
         }
-        Backend::Azurite(azurite) => {
-            // What the embedded store would refuse by name is refused here, too.
-            Resource::parse(rest)?;
-            azurite.forward(account, rest, query, &parts.method, &parts.headers, body).await
-        }
+        Backend::Azurite(azurite) => azurite.forward(account, rest, query, &parts.method, &parts.headers, body).await,
     }
+}
+
+/// What a request does, and with what.
+fn needed(
+    account: &str,
+    resource: &Resource,
+    method: &Method,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<(Action, Place), Problem> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    Ok(match resource {
+        Resource::Tables | Resource::Table(_) if reads => (Action::TableList, Place::tables(account)),
+        Resource::Tables => (Action::TableCreate, Place::tables(account)),
+        Resource::Table(table) => (Action::TableCreate, Place::table(account, table)),
+        Resource::Rows(table) | Resource::Row { table, .. } if reads => (Action::RowRead, Place::table(account, table)),
+        Resource::Rows(table) | Resource::Row { table, .. } => (Action::RowWrite, Place::table(account, table)),
+        Resource::Batch => {
+            let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+            match batch::table(kind, body)? {
+                Some(table) => (Action::RowWrite, Place::table(account, &table)),
+                // Nothing can be done with it.
+                None => (Action::RowWrite, Place::tables(account)),
+            }
+        }
+    })
 }
 
 fn empty(status: StatusCode) -> Response {

@@ -17,7 +17,10 @@ use skein_testing::conformance::{TableStoreFixture, table_store};
 use tempfile::TempDir;
 
 use super::{AUDIENCE, Azurite, Backend, MAX_BODY_BYTES, PREFIX, router};
-use super::{Body, HeaderMap, Issuer, Path, to_bytes};
+use super::{Body, Guard, HeaderMap, Path, to_bytes};
+use crate::access::Authorizer;
+use crate::access::tests::{assignment, resource};
+use crate::identity::Issuer;
 use skein_embedded::EmbeddedStore;
 
 const ACCOUNT: &str = "stskeintest";
@@ -42,10 +45,17 @@ impl Served {
 }
 
 async fn serve(backend: impl AsyncFnOnce(&Path) -> Backend) -> Served {
+    serve_guarded(backend, Guard::from).await
+}
+
+async fn serve_guarded(
+    backend: impl AsyncFnOnce(&Path) -> Backend,
+    guard: impl FnOnce(Arc<Issuer>) -> Guard,
+) -> Served {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let issuer = Arc::new(Issuer::open(&folder.path().join("identity")).expect("an issuer"));
     let backend = backend(folder.path()).await;
-    let app = Router::new().nest(PREFIX, router(Arc::clone(&issuer), backend));
+    let app = Router::new().nest(PREFIX, router(guard(Arc::clone(&issuer)), backend));
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let url = format!("http://{}{PREFIX}", listener.local_addr().expect("an address"));
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -261,4 +271,86 @@ async fn what_it_does_not_know_is_refused_by_name() {
     assert_eq!((status, code(&body)), (413, "RequestBodyTooLarge".to_owned()));
     let (_, _, body) = call(&served, "GET", &format!("{ACCOUNT}/Tables"), &[], "", true).await;
     assert_eq!(body["value"], json!([{ "TableName": "more" }, { "TableName": "rows" }]));
+}
+
+#[tokio::test]
+async fn rows_are_read_and_written_by_whoever_has_the_role_on_their_table() {
+    let account = resource("Microsoft.Storage/storageAccounts", ACCOUNT);
+    let rows = format!("{}/tableServices/default/tables/rows", account["id"].as_str().expect("an id"));
+    let (contributor, reader) = ("0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3", "76199698-9eea-4c19-bc75-cec21354c6b6");
+    let authorizer = Authorizer::of(&[
+        account.clone(),
+        assignment("writer", contributor, &rows),
+        assignment("reader", reader, &rows),
+    ]);
+    let served = serve_guarded(
+        async |folder| Backend::embedded(folder, [(ACCOUNT, vec!["rows", "more"])]).expect("a file"),
+        |issuer| Guard::from((issuer, authorizer.clone())),
+    )
+    .await;
+    let client = |principal: &str| {
+        served.client(served.issuer.issue_managed_identity(principal, "c", AUDIENCE).expect("a token").0)
+    };
+    let (writer, reader, other) = (client("writer"), client("reader"), client("other"));
+    let insert = |key: &str| Operation::Insert(Row::new(key));
+    let denied = |result: Result<_, TransactError>| match result {
+        Err(TransactError::Refused(TableError::Denied(why))) => why,
+        other => panic!("{other:?}"),
+    };
+    writer.transact("rows", "p", &[insert("k")]).await.expect("one row");
+    writer.transact("rows", "p", &[insert("l"), insert("m")]).await.expect("a batch");
+    assert!(reader.get("rows", "p", "k").await.expect("it may look").is_some());
+
+    // One row and a batch alike.
+    let why = denied(reader.transact("rows", "p", &[insert("n")]).await);
+    assert!(why.contains("principal reader") && why.contains("entities/write' over scope"), "{why}");
+    assert!(why.contains("/tables/rows"), "{why}");
+    denied(reader.transact("rows", "p", &[insert("n"), insert("o")]).await);
+    denied(writer.transact("more", "p", &[insert("n"), insert("o")]).await);
+    assert!(matches!(other.get("rows", "p", "k").await, Err(TableError::Denied(_))));
+    assert!(matches!(writer.create_table("new").await, Err(TableError::Denied(_))));
+    assert!(reader.get("rows", "p", "n").await.expect("it may look").is_none(), "nothing was written");
+
+    authorizer.update(&[account]);
+    denied(writer.transact("rows", "p", &[insert("n")]).await);
+    let token = served.issuer.issue_managed_identity("writer", "c", AUDIENCE).expect("a token").0;
+    let bearer = format!("Bearer {token}");
+    let (status, headers, body) =
+        call(&served, "GET", &format!("{ACCOUNT}/rows"), &[("authorization", &bearer)], "", false).await;
+    assert_eq!((status, code(&body)), (403, "AuthorizationPermissionMismatch".to_owned()));
+    assert_eq!(headers["x-ms-error-code"], "AuthorizationPermissionMismatch");
+    let (status, ..) = call(&served, "GET", &format!("{ACCOUNT}/rows"), &[], "", false).await;
+    assert_eq!(status, 401, "no token comes before no role");
+}
+
+#[tokio::test]
+async fn a_batch_over_two_tables_needs_more_than_a_role_on_one() {
+    let account = resource("Microsoft.Storage/storageAccounts", ACCOUNT);
+    let rows = format!("{}/tableServices/default/tables/rows", account["id"].as_str().expect("an id"));
+    let role = assignment("writer", "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3", &rows);
+    let authorizer = Authorizer::of(&[account, role]);
+    let served = serve_guarded(
+        async |folder| Backend::embedded(folder, [(ACCOUNT, vec!["rows", "more"])]).expect("a file"),
+        |issuer| Guard::from((issuer, authorizer)),
+    )
+    .await;
+    let token = served.issuer.issue_managed_identity("writer", "c", AUDIENCE).expect("a token").0;
+    let part = |table: &str| {
+        format!(
+            "--c\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n\
+             POST http://x/{ACCOUNT}/{table} HTTP/1.1\r\nContent-Type: application/json\r\n\r\n\
+             {{\"PartitionKey\":\"p\",\"RowKey\":\"k\"}}\r\n"
+        )
+    };
+    let body = |tables: [&str; 2]| {
+        let parts = tables.map(part).concat();
+        format!("--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n{parts}--c--\r\n--b--\r\n")
+    };
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "multipart/mixed; boundary=b")];
+    let path = format!("{ACCOUNT}/$batch");
+    let (status, ..) = call(&served, "POST", &path, &headers, &body(["rows", "more"]), false).await;
+    assert_eq!(status, 403);
+    let (status, ..) = call(&served, "POST", &path, &headers, &body(["rows", "rows"]), false).await;
+    assert_eq!(status, 202, "which holds why the second is refused");
 }

@@ -16,7 +16,8 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::subscription::{Destination, Subscription};
-use super::{Inner, TopicSettings};
+use super::{Inner, Rights, TopicSettings};
+use crate::access::{Action, Place};
 use crate::broker::{BrokerClock, BrokerError, Engine, Header, MAX_ID_CHARS, Millis, NewMessage, Properties, to_time};
 
 /// The media type of a delivered event.
@@ -83,8 +84,9 @@ pub(super) async fn run(inner: Arc<Inner>) {
             let topics = inner.topics.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             topics.values().flatten().cloned().collect()
         };
-        let settings = inner.settings.clone();
-        let round = match inner.broker.run(move |engine| deliver_due(engine, &subscriptions, &settings)).await {
+        let (settings, rights) = (inner.settings.clone(), inner.rights());
+        let round = inner.broker.run(move |engine| deliver_due(engine, &subscriptions, &settings, &rights));
+        let round = match round.await {
             Ok(round) => round,
             Err(BrokerError::Closed) => return,
             Err(error) => {
@@ -144,6 +146,7 @@ fn deliver_due(
     engine: &mut Engine,
     subscriptions: &[Arc<Subscription>],
     settings: &TopicSettings,
+    rights: &Rights,
 ) -> Result<Round, BrokerError> {
     let now = engine.now();
     let mut round = Round::default();
@@ -154,21 +157,31 @@ fn deliver_due(
             let age = Duration::from_millis(now.saturating_sub(due.published_at).unsigned_abs());
             // As in Event Grid, the time to live is looked at before an attempt only, and never before the first.
             if due.attempts > 0 && age >= subscription.time_to_live {
-                give_up(engine.db(), subscription, settings, &due, "TimeToLiveExceeded", now)?;
+                give_up(engine.db(), subscription, settings, rights, &due, "TimeToLiveExceeded", now)?;
                 continue;
             }
             match &subscription.destination {
                 Destination::Queue(queue) => {
-                    let outcome = match engine.send(queue, vec![message(subscription, &due)]) {
-                        Ok(_) => StatusCode::CREATED,
-                        Err(error @ (BrokerError::Storage(_) | BrokerError::Corrupt(_) | BrokerError::Closed)) => {
-                            return Err(error);
-                        }
-                        Err(BrokerError::NoQueue(_)) => StatusCode::NOT_FOUND,
-                        Err(BrokerError::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
-                        Err(_) => StatusCode::BAD_REQUEST,
+                    let as_topic = subscription.delivers_as_topic;
+                    let allowed = rights.check(&subscription.topic, as_topic, Action::QueueSend, &Place::queue(queue));
+                    if let Err(reason) = &allowed {
+                        let (event, subscription) = (&due.event_id, &subscription.key);
+                        tracing::warn!(event, subscription, reason, attempts = due.attempts + 1, "not delivered");
+                    }
+                    let outcome = match allowed {
+                        // Tried again, after the wait that Event Grid has for it.
+                        Err(_) => StatusCode::UNAUTHORIZED,
+                        Ok(()) => match engine.send(queue, vec![message(subscription, &due)]) {
+                            Ok(_) => StatusCode::CREATED,
+                            Err(error @ (BrokerError::Storage(_) | BrokerError::Corrupt(_) | BrokerError::Closed)) => {
+                                return Err(error);
+                            }
+                            Err(BrokerError::NoQueue(_)) => StatusCode::NOT_FOUND,
+                            Err(BrokerError::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+                            Err(_) => StatusCode::BAD_REQUEST,
+                        },
                     };
-                    after_attempt(engine.db(), subscription, settings, &due, outcome, now)?;
+                    after_attempt(engine.db(), subscription, settings, rights, &due, outcome, now)?;
                 }
                 Destination::WebHook(uri) => {
                     engine
@@ -232,6 +245,7 @@ fn after_attempt(
     db: &Connection,
     subscription: &Subscription,
     settings: &TopicSettings,
+    rights: &Rights,
     due: &Due,
     outcome: StatusCode,
     now: Millis,
@@ -248,10 +262,10 @@ fn after_attempt(
     };
     if is_final {
         let reason = format!("UndeliverableDueToHttp{}", outcome_name(outcome));
-        return give_up(db, subscription, settings, due, &reason, now);
+        return give_up(db, subscription, settings, rights, due, &reason, now);
     }
     if attempts >= subscription.max_attempts {
-        return give_up(db, subscription, settings, due, "MaxDeliveryAttemptsExceeded", now);
+        return give_up(db, subscription, settings, rights, due, "MaxDeliveryAttemptsExceeded", now);
     }
     let wait = wait_after(attempts, outcome).as_secs_f64() * settings.retry_factor.max(0.0);
     db.prepare_cached(
@@ -273,6 +287,7 @@ fn give_up(
     db: &Connection,
     subscription: &Subscription,
     settings: &TopicSettings,
+    rights: &Rights,
     due: &Due,
     reason: &str,
     now: Millis,
@@ -283,13 +298,19 @@ fn give_up(
         return Ok(remove(db, due)?);
     };
     let path = dead_letter_path(&settings.dead_letter_folder.join(file_name(account)), container, subscription, due);
-    match write_dead_letter(&path, due, reason) {
+    let place = Place::container(account, container);
+    let allowed = rights.check(&subscription.topic, subscription.puts_aside_as_topic, Action::BlobWrite, &place);
+    let written = match allowed {
+        Ok(()) => write_dead_letter(&path, due, reason).map_err(|error| error.to_string()),
+        Err(why) => Err(why),
+    };
+    match written {
         Ok(()) => {
             tracing::warn!(event, subscription = name, reason, path = %path.display(), "an event was dead-lettered");
             Ok(remove(db, due)?)
         }
         Err(error) => {
-            // Event Grid tries for 4 hours and then drops; here nothing is dropped for want of a disk.
+            // Event Grid tries for 4 hours and then drops; here nothing is dropped for want of a disk or a role.
             tracing::error!(event, subscription = name, %error, "a dead letter cannot be written");
             let retry = now + 60_000;
             db.prepare_cached("UPDATE deliveries SET attempts = ?2, due_at = ?3 WHERE id = ?1")?.execute(params![
@@ -368,10 +389,10 @@ async fn call_webhook(
             () = clock.wait_until(clock.now() + WEBHOOK_TIMEOUT) => StatusCode::REQUEST_TIMEOUT,
         },
     };
-    let settings = inner.settings.clone();
+    let (settings, rights) = (inner.settings.clone(), inner.rights());
     let settled = inner
         .broker
-        .run(move |engine| after_attempt(engine.db(), &subscription, &settings, &due, outcome, engine.now()));
+        .run(move |engine| after_attempt(engine.db(), &subscription, &settings, &rights, &due, outcome, engine.now()));
     if let Err(error) = settled.await {
         // The lease ends, and it is tried again: at least once.
         tracing::error!(error = &error as &dyn std::error::Error, "a delivery could not be settled");

@@ -20,6 +20,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::access::{Action, Authorizer, Place};
 use crate::broker::{Broker, BrokerError, Millis};
 
 pub use event::{MAX_EVENT_BYTES, MAX_REQUEST_BYTES, PublishError};
@@ -58,6 +59,8 @@ pub struct TopicSettings {
     pub chaos: Chaos,
     /// Where dead letters are written, as the blobs of a container would be.
     pub dead_letter_folder: PathBuf,
+    /// Whether the topics' identities may do what their subscriptions say; `None` asks nothing.
+    pub authorizer: Option<Authorizer>,
 }
 
 /// All topics with their subscriptions. Cheap to clone.
@@ -69,6 +72,8 @@ struct Inner {
     settings: TopicSettings,
     /// Subscriptions by topic. A topic's name is kept in lower case.
     topics: RwLock<HashMap<String, Vec<Arc<Subscription>>>>,
+    /// The principal that a topic acts as, by its name in lower case.
+    principals: RwLock<HashMap<String, String>>,
     published: Notify,
     dice: Mutex<fastrand::Rng>,
 }
@@ -109,7 +114,14 @@ impl Topics {
             tracing::warn!(seed, chaos = ?settings.chaos, "the topic engine misbehaves on purpose");
         }
         let dice = Mutex::new(fastrand::Rng::with_seed(seed));
-        let inner = Inner { broker, settings, topics: RwLock::default(), published: Notify::new(), dice };
+        let inner = Inner {
+            broker,
+            settings,
+            topics: RwLock::default(),
+            principals: RwLock::default(),
+            published: Notify::new(),
+            dice,
+        };
         Ok(Topics(Arc::new(inner)))
     }
 
@@ -135,6 +147,12 @@ impl Topics {
         drop(topics);
         self.0.published.notify_one();
         Ok(())
+    }
+
+    /// Tells as whom a topic delivers and puts events aside.
+    pub fn set_principal(&self, topic: &str, principal: &str) {
+        let mut principals = self.0.principals.write().unwrap_or_else(PoisonError::into_inner);
+        principals.insert(topic.to_ascii_lowercase(), principal.to_owned());
     }
 
     fn subscriptions(&self, topic: &str) -> Option<Vec<Arc<Subscription>>> {
@@ -178,6 +196,12 @@ impl Topics {
 type Planned = (String, Millis);
 
 impl Inner {
+    /// What the deliveries of one round are checked against.
+    fn rights(&self) -> Rights {
+        let principals = self.principals.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Rights { authorizer: self.settings.authorizer.clone(), principals }
+    }
+
     /// The deliveries of an event to a subscription: one without delay, unless there is chaos.
     fn roll(&self, key: &str) -> Vec<Planned> {
         let chaos = &self.settings.chaos;
@@ -188,6 +212,23 @@ impl Inner {
             most = most.max(REORDER_WITHIN);
         }
         (0..copies).map(|_| (key.to_owned(), if most > 0 { dice.i64(0..=most) } else { 0 })).collect()
+    }
+}
+
+/// What topics may do as their identities.
+struct Rights {
+    authorizer: Option<Authorizer>,
+    principals: HashMap<String, String>,
+}
+
+impl Rights {
+    /// Whether a topic may do something for a subscription that says to do so with the topic's identity.
+    fn check(&self, topic: &str, with_identity: bool, action: Action, place: &Place) -> Result<(), String> {
+        let Some(authorizer) = self.authorizer.as_ref().filter(|_| with_identity) else { return Ok(()) };
+        let Some(principal) = self.principals.get(&topic.to_ascii_lowercase()) else {
+            return Err(format!("the topic {topic} has no identity"));
+        };
+        authorizer.check(principal, action, place).map_err(|refused| refused.to_string())
     }
 }
 

@@ -1,7 +1,5 @@
 //! The Event Grid front: publishing to a custom topic over HTTP.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
@@ -11,7 +9,7 @@ use axum::routing::post;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::identity::{Issuer, bearer};
+use crate::access::{Action, Guard, Place};
 
 use super::{MAX_REQUEST_BYTES, PublishError, Topics};
 
@@ -23,17 +21,17 @@ const AUDIENCE: &str = "https://eventgrid.azure.net";
 
 #[derive(Clone)]
 struct Front {
-    issuer: Arc<Issuer>,
+    guard: Guard,
     topics: Topics,
 }
 
 /// The front, to be mounted at [`PREFIX`]: `POST /{topic}/api/events`.
-pub fn router(issuer: Arc<Issuer>, topics: Topics) -> axum::Router {
+pub fn router(guard: impl Into<Guard>, topics: Topics) -> axum::Router {
     let not_allowed = || async { refusal(StatusCode::METHOD_NOT_ALLOWED, "events are published by POST") };
     axum::Router::new()
         .route("/{topic}/api/events", post(publish).fallback(not_allowed))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "there is nothing here but /{topic}/api/events") })
-        .with_state(Front { issuer, topics })
+        .with_state(Front { guard: guard.into(), topics })
 }
 
 /// An error as Azure writes it.
@@ -49,10 +47,14 @@ fn refusal(status: StatusCode, message: &str) -> Response {
 
 async fn publish(State(front): State<Front>, Path(topic): Path<String>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let token = bearer(&parts.headers).ok_or_else(|| "no bearer token".to_owned());
-    let verified = token.and_then(|token| front.issuer.verify(token, AUDIENCE).map_err(|refused| refused.to_string()));
-    if let Err(reason) = verified {
-        return refusal(StatusCode::UNAUTHORIZED, &reason);
+    let caller = match front.guard.caller(&parts.headers, AUDIENCE) {
+        Ok(caller) => caller,
+        Err(refused) => return refusal(StatusCode::UNAUTHORIZED, &refused.to_string()),
+    };
+    if let Err(refused) = front.guard.allow(&caller, Action::TopicPublish, &Place::topic(&topic)) {
+        let reason =
+            format!("The principal associated with the access token may not send data to the topic: {refused}");
+        return refusal(StatusCode::FORBIDDEN, &reason);
     }
     let events = match read(&parts.headers, body).await {
         Ok(events) => events,

@@ -44,16 +44,23 @@ pub(super) struct Subscription {
     pub name: String,
     pub filter: Filter,
     pub destination: Destination,
+    /// Whether it is delivered to as the topic's identity.
+    pub delivers_as_topic: bool,
     pub max_attempts: u32,
     pub time_to_live: Duration,
     /// The account and container that dead letters go to; `None` drops them.
     pub dead_letters: Option<(String, String)>,
+    /// Whether dead letters are written as the topic's identity.
+    pub puts_aside_as_topic: bool,
 }
 
 impl Subscription {
     pub(super) fn from_arm(topic: &str, name: &str, properties: &Value) -> Result<Subscription, SubscriptionError> {
         let nested = |with_identity: &str, plain: &str| {
             member(properties, with_identity).and_then(|wrapped| member(wrapped, plain)).or(member(properties, plain))
+        };
+        let wrapped = |with_identity: &str, plain: &str| {
+            member(properties, with_identity).is_some_and(|wrapped| member(wrapped, plain).is_some())
         };
         if let Some(schema) = member(properties, "eventDeliverySchema")
             && schema != "CloudEventSchemaV1_0"
@@ -80,9 +87,11 @@ impl Subscription {
             name: name.into(),
             filter: Filter::from_arm(member(properties, "filter").unwrap_or(&Value::Null))?,
             destination: parse_destination(destination)?,
+            delivers_as_topic: wrapped("deliveryWithResourceIdentity", "destination"),
             max_attempts: within("maxDeliveryAttempts", 30, "1 to 30")?,
             time_to_live: Duration::from_secs(u64::from(within("eventTimeToLiveInMinutes", 1440, "1 to 1440")?) * 60),
             dead_letters,
+            puts_aside_as_topic: wrapped("deadLetterWithResourceIdentity", "deadLetterDestination"),
         })
     }
 }
@@ -153,6 +162,7 @@ mod tests {
         assert_eq!(subscription.destination, Destination::Queue("sb/events".into()));
         assert_eq!((subscription.max_attempts, subscription.time_to_live), (5, Duration::from_secs(600)));
         assert_eq!(subscription.dead_letters, Some(("stskein".into(), "dead".into())));
+        assert!(subscription.delivers_as_topic && subscription.puts_aside_as_topic);
     }
 
     #[test]
@@ -162,6 +172,7 @@ mod tests {
         let subscription = Subscription::from_arm("t", "s", &json!({ "destination": destination })).unwrap();
         assert_eq!((subscription.max_attempts, subscription.time_to_live.as_secs()), (30, 86_400));
         assert_eq!(subscription.dead_letters, None);
+        assert!(!subscription.delivers_as_topic && !subscription.puts_aside_as_topic);
         assert_eq!(subscription.destination, Destination::WebHook("http://127.0.0.1:1/x?y".parse().unwrap()));
     }
 

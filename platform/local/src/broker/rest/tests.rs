@@ -1,10 +1,15 @@
 //! The front's answers, request by request.
 
+use std::sync::Arc;
+
 use axum::Router;
 use tower::ServiceExt;
 
 use super::super::{ManualClock, QueueSettings};
 use super::*;
+use crate::access::Authorizer;
+use crate::access::tests::{assignment, resource};
+use crate::identity::Issuer;
 
 struct Bench {
     router: Router,
@@ -306,4 +311,45 @@ fn spans_of_time() {
     ] {
         assert_eq!(parse_span(text).map(|span| span.as_secs_f64()), seconds, "{text}");
     }
+}
+
+#[tokio::test]
+async fn sending_and_receiving_are_two_roles_on_one_queue() {
+    let mut bench = Bench::new().await;
+    let bus = resource("Microsoft.ServiceBus/namespaces", "sb");
+    let plain = resource("Microsoft.ServiceBus/namespaces/queues", "sb/plain");
+    let scope = plain["id"].as_str().unwrap();
+    let (sender, receiver) = ("69a216fc-b8fb-44d8-bc22-1f3c2cd27a39", "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0");
+    let roles = [bus.clone(), assignment("sender", sender, scope), assignment("receiver", receiver, scope)];
+    let authorizer = Authorizer::of(&roles);
+    let guarded = router((bench.issuer.clone(), authorizer.clone()), bench.broker.clone());
+    bench.router = Router::new().nest(PREFIX, guarded);
+    let token = |principal: &str| bench.issuer.issue_managed_identity(principal, "client", AUDIENCE).unwrap().0;
+    let (sender, receiver) = (token("sender"), token("receiver"));
+    let call = async |token: &str, method: &str, path: &str| {
+        let bearer = format!("Bearer {token}");
+        bench.raw(method, path, &[("authorization", &bearer)], "").await
+    };
+    let (messages, head) = ("/servicebus/sb/plain/messages", "/servicebus/sb/plain/messages/head?timeout=0");
+    assert_eq!(call(&sender, "POST", messages).await.status, 201);
+    let refused = call(&sender, "POST", head).await;
+    assert_eq!(refused.status, 403);
+    let text = refused.text();
+    assert!(text.contains("<Code>403</Code>") && text.contains("'Listen' claim(s) are required"), "{text}");
+    assert!(text.contains("principal sender") && text.contains(scope), "{text}");
+    let taken = call(&receiver, "POST", head).await;
+    assert_eq!(taken.status, 201);
+    assert_eq!(call(&sender, "DELETE", &taken.lock()).await.status, 403, "settling is receiving");
+    assert_eq!(call(&receiver, "DELETE", &taken.lock()).await.status, 200);
+    let refused = call(&receiver, "POST", messages).await;
+    assert_eq!(refused.status, 403);
+    // What a client tells a full queue from.
+    let text = refused.text().to_lowercase();
+    assert!(!["quota", "exceed", "too large"].iter().any(|word| text.contains(word)), "{text}");
+    assert_eq!(call(&sender, "POST", "/servicebus/sb/deep/er/messages").await.status, 403);
+    let dead = "/servicebus/sb/plain/$DeadLetterQueue/messages/head?timeout=0";
+    assert_eq!(call(&receiver, "POST", dead).await.status, 204, "a queue's roles are its dead letters', too");
+    authorizer.update(&[bus]);
+    assert_eq!(call(&sender, "POST", messages).await.status, 403, "at once");
+    assert_eq!(bench.raw("POST", messages, &[], "").await.status, 401);
 }

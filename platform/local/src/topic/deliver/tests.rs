@@ -8,6 +8,8 @@ use axum::http::HeaderMap;
 use serde_json::Value;
 
 use super::*;
+use crate::access::Authorizer;
+use crate::access::tests::{assignment, resource};
 use crate::broker::{Broker, Locked, ManualClock, PropertyValue, QueueSettings};
 use crate::topic::PublishError;
 use crate::topic::{Chaos, Topics};
@@ -59,8 +61,9 @@ impl Bench {
         let client = Client::builder(TokioExecutor::new()).build_http();
         loop {
             let subscriptions: Vec<_> = inner.topics.read().unwrap().values().flatten().cloned().collect();
-            let settings = inner.settings.clone();
-            let round = self.broker.run(move |engine| deliver_due(engine, &subscriptions, &settings)).await.unwrap();
+            let (settings, rights) = (inner.settings.clone(), inner.rights());
+            let round = self.broker.run(move |engine| deliver_due(engine, &subscriptions, &settings, &rights));
+            let round = round.await.unwrap();
             let called = !round.calls.is_empty();
             for (subscription, uri, due) in round.calls {
                 call_webhook(inner, &client, &self.broker.clock(), subscription, uri, due).await;
@@ -116,7 +119,7 @@ impl Bench {
 }
 
 fn settings(folder: &tempfile::TempDir, chaos: Chaos) -> TopicSettings {
-    TopicSettings { retry_factor: 1.0, chaos, dead_letter_folder: folder.path().join("dead-letters") }
+    TopicSettings { retry_factor: 1.0, chaos, dead_letter_folder: folder.path().join("dead-letters"), authorizer: None }
 }
 
 fn queue(name: &str) -> Value {
@@ -535,4 +538,102 @@ async fn throughput() {
     for publisher in publishers {
         publisher.await.unwrap();
     }
+}
+
+/// A bench whose topic acts as `topic`, with a subscription that says to deliver and put aside as that.
+async fn as_topic() -> (Bench, Authorizer) {
+    let authorizer = Authorizer::of(&roles(true, true));
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new();
+    let broker = Broker::open(&folder.path().join("broker.db"), Arc::new(clock.clone())).unwrap();
+    let settings = TopicSettings { authorizer: Some(authorizer.clone()), ..settings(&folder, Chaos::default()) };
+    let topics = Topics::open(broker.clone(), settings).await.unwrap();
+    topics.declare_topic("evgt");
+    topics.set_principal("EVGT", "topic");
+    broker.declare(QUEUE, QueueSettings::default()).await.unwrap();
+    let identity = json!({ "type": "SystemAssigned" });
+    let aside = json!({ "endpointType": "StorageBlob", "properties": {
+        "resourceId": "/subscriptions/s/storageAccounts/stskein", "blobContainerName": "dead" } });
+    let properties = json!({
+        "eventDeliverySchema": "CloudEventSchemaV1_0",
+        "deliveryWithResourceIdentity": { "identity": identity, "destination": queue("events") },
+        "deadLetterWithResourceIdentity": { "identity": identity, "deadLetterDestination": aside },
+        "retryPolicy": { "maxDeliveryAttempts": 2 },
+    });
+    topics.declare_subscription("evgt", "events", &properties).unwrap();
+    (Bench { topics, broker, clock, folder }, authorizer)
+}
+
+fn roles(queue: bool, dead_letters: bool) -> Vec<Value> {
+    let account = resource("Microsoft.Storage/storageAccounts", "stskein");
+    let mut resources = vec![account.clone(), resource("Microsoft.ServiceBus/namespaces", "sb")];
+    let id = |kind: &str, name: &str| resource(kind, name)["id"].as_str().unwrap().to_owned();
+    if queue {
+        let scope = id("Microsoft.ServiceBus/namespaces/queues", "sb/events");
+        resources.push(assignment("topic", "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39", &scope));
+    }
+    if dead_letters {
+        let scope = id("Microsoft.Storage/storageAccounts", "stskein");
+        let scope = format!("{scope}/blobServices/default/containers/dead");
+        resources.push(assignment("topic", "ba92f5b4-2d11-453d-a403-e96b0029c9fe", &scope));
+    }
+    resources
+}
+
+const EVENT: &str = r#"{"specversion":"1.0","id":"1","source":"s","type":"t"}"#;
+
+#[tokio::test]
+async fn a_topic_without_the_role_tries_again_and_puts_aside() {
+    let (bench, authorizer) = as_topic().await;
+    bench.publish(&[EVENT]).await;
+    assert_eq!(bench.attempt().await, None);
+    assert_eq!(bench.received().await.len(), 1);
+
+    authorizer.update(&roles(false, true));
+    bench.publish(&[EVENT]).await;
+    assert_eq!(bench.attempt().await, Some(300.0), "a 401 is tried again after five minutes");
+    assert!(bench.received().await.is_empty());
+    bench.clock.advance(Duration::from_secs(300));
+    assert_eq!(bench.attempt().await, None);
+    assert_eq!(bench.stored().await, (0, 0));
+    let letter = dead_letter(&bench.folder.path().join("dead-letters/stskein/dead"));
+    assert_eq!(letter[0]["deadletterreason"], "MaxDeliveryAttemptsExceeded");
+    assert_eq!(letter[0]["lastdeliveryoutcome"], "Unauthorized");
+    assert_eq!(letter[0]["deliveryattempts"], 2);
+}
+
+#[tokio::test]
+async fn a_role_that_comes_back_lets_the_next_attempt_through() {
+    let (bench, authorizer) = as_topic().await;
+    authorizer.update(&roles(false, true));
+    bench.publish(&[EVENT]).await;
+    bench.attempt().await;
+    authorizer.update(&roles(true, true));
+    bench.clock.advance(Duration::from_secs(300));
+    assert_eq!(bench.attempt().await, None);
+    assert_eq!(bench.received().await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_event_that_may_not_be_put_aside_is_kept() {
+    let (bench, authorizer) = as_topic().await;
+    authorizer.update(&roles(false, false));
+    bench.publish(&[EVENT]).await;
+    bench.attempt().await;
+    bench.clock.advance(Duration::from_secs(300));
+    assert_eq!(bench.attempt().await, Some(60.0));
+    assert_eq!(bench.stored().await, (1, 1));
+    authorizer.update(&roles(true, true));
+    bench.clock.advance(Duration::from_secs(60));
+    bench.attempt().await;
+    assert_eq!(bench.received().await.len(), 1, "it still could be delivered");
+}
+
+/// The one dead letter below a folder.
+fn dead_letter(folder: &Path) -> Value {
+    let mut path = folder.to_owned();
+    while path.is_dir() {
+        path = std::fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
+    }
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }

@@ -1,5 +1,6 @@
 //! The front's answers, request by request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -7,7 +8,10 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
+use crate::access::Authorizer;
+use crate::access::tests::{assignment, resource};
 use crate::broker::{Broker, ManualClock, QueueSettings};
+use crate::identity::Issuer;
 use crate::topic::{Chaos, TopicSettings};
 
 const EVENTS: &str = "/eventgrid/evgt/api/events?api-version=2018-01-01";
@@ -27,8 +31,12 @@ impl Bench {
         let issuer = Arc::new(Issuer::open(folder.path()).unwrap());
         let broker = Broker::open(":memory:".as_ref(), Arc::new(ManualClock::new())).unwrap();
         broker.declare("sb/events", QueueSettings::default()).await.unwrap();
-        let settings =
-            TopicSettings { retry_factor: 1.0, chaos: Chaos::default(), dead_letter_folder: folder.path().into() };
+        let settings = TopicSettings {
+            retry_factor: 1.0,
+            chaos: Chaos::default(),
+            dead_letter_folder: folder.path().into(),
+            authorizer: None,
+        };
         let topics = Topics::open(broker.clone(), settings).await.unwrap();
         topics.declare_topic("evgt");
         let id = "/subscriptions/0/providers/Microsoft.ServiceBus/namespaces/sb/queues/events";
@@ -115,4 +123,36 @@ async fn a_batch_arrives_byte_for_byte() {
         let got = bench.broker.receive_and_delete("sb/events", Duration::from_secs(60)).await.unwrap().unwrap();
         assert_eq!(got.body, event.as_bytes());
     }
+}
+
+#[tokio::test]
+async fn only_who_may_publishes() {
+    let mut bench = Bench::new().await;
+    let topic = resource("Microsoft.EventGrid/topics", "evgt");
+    let role = assignment("sender", "d5a91429-5739-47e2-a06b-3470a27159e7", topic["id"].as_str().unwrap());
+    let authorizer = Authorizer::of(&[topic.clone(), role]);
+    let settings = TopicSettings {
+        retry_factor: 1.0,
+        chaos: Chaos::default(),
+        dead_letter_folder: bench._folder.path().into(),
+        authorizer: None,
+    };
+    let topics = Topics::open(bench.broker.clone(), settings).await.unwrap();
+    topics.declare_topic("evgt");
+    bench.router = Router::new().nest(PREFIX, router((bench.issuer.clone(), authorizer.clone()), topics));
+    let event = r#"{"specversion":"1.0","id":"1","source":"s","type":"t"}"#;
+    let token = |principal: &str| bench.issuer.issue_managed_identity(principal, "c", AUDIENCE).unwrap().0;
+    let (sender, other) = (token("sender"), token("other"));
+    assert_eq!(bench.call("POST", EVENTS, Some(&sender), ONE, event).await.0, 200);
+    let (status, body) = bench.call("POST", EVENTS, Some(&other), ONE, event).await;
+    assert_eq!(status, 403);
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["error"]["code"], "Forbidden");
+    let message = body["error"]["message"].as_str().unwrap();
+    let scope = topic["id"].as_str().unwrap();
+    assert!(message.contains("principal other") && message.contains("events/send/action"), "{message}");
+    assert!(message.contains(scope), "{message}");
+    authorizer.update(&[topic]);
+    assert_eq!(bench.call("POST", EVENTS, Some(&sender), ONE, event).await.0, 403, "at once");
+    assert_eq!(bench.call("POST", EVENTS, None, ONE, event).await.0, 401);
 }
