@@ -37,8 +37,12 @@ pub(crate) async fn run(options: &Options) -> Result<u8, Failure> {
         environment.endpoint = endpoint.trim_end_matches('/').to_owned();
     }
     let layers = layers::read(&options.rendered)?;
+    environment.check(&layers)?;
     steps(&layers, options.layer.as_deref())?;
     let client = Client::open(&environment.endpoint, &options.state)?;
+    if !client.is_local() {
+        environment.filled()?;
+    }
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let run = Run { options, environment, client, layers, colour, begun: Instant::now() };
     match options.task {

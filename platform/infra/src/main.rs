@@ -1,6 +1,8 @@
 //! `skein-infra`: the one binary that links every descriptor, and writes what is made of them.
 
 #[cfg(test)]
+mod environments;
+#[cfg(test)]
 mod evaluated;
 mod flags;
 mod packages;
