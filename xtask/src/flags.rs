@@ -44,8 +44,8 @@ cargo xtask test [ARGS]        run all tests; ARGS go to `cargo test`
                                  where Azurite comes from [auto: a container where a Docker engine answers, else npm]
     SKEIN_SHARED=DIR             where the real file of orders is, data/online-retail.csv [../shared]
 
-cargo xtask render             write what is deployed to target/render: arm/{layer}.json, policies/,
-                               diagram.md; and the pipelines to .azure-pipelines/
+cargo xtask render             write what is deployed to target/render: arm/{layer}.json, bicep/{layer}.bicep,
+                               policies/, diagram.md; and the pipelines to .azure-pipelines/
     --out DIR                    write it there instead
 
 cargo xtask sim                every accident at every step of short scripts, then random schedules

@@ -1,4 +1,6 @@
 //! The grammar of expressions: `expr := prim ('.' id | '[' expr ']')*`.
+//!
+//! Public for those who hold what others wrote against a template without evaluating it.
 
 use crate::MAX_EXPRESSION;
 
@@ -7,7 +9,7 @@ const MAX_DEPTH: usize = 100;
 
 /// An expression.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Expr {
+pub enum Expr {
     /// `'it''s'`
     Text(String),
     /// `-12`
@@ -34,7 +36,7 @@ pub(crate) enum Expr {
 
 /// What a text of a template is.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Text<'t> {
+pub enum Text<'t> {
     /// Itself.
     Literal(&'t str),
     /// The expression between the brackets.
@@ -42,7 +44,7 @@ pub(crate) enum Text<'t> {
 }
 
 /// An expression begins with `[` and ends with `]`; `[[` is a bracket that is meant.
-pub(crate) fn classify(text: &str) -> Text<'_> {
+pub fn classify(text: &str) -> Text<'_> {
     match text.strip_prefix('[') {
         Some(rest) if rest.starts_with('[') => Text::Literal(rest),
         Some(rest) => rest.strip_suffix(']').map_or(Text::Literal(text), Text::Expression),
@@ -51,7 +53,10 @@ pub(crate) fn classify(text: &str) -> Text<'_> {
 }
 
 /// Parses what stands between the brackets.
-pub(crate) fn parse(text: &str) -> Result<Expr, String> {
+///
+/// # Errors
+/// What is wrong, with its place in bytes.
+pub fn parse(text: &str) -> Result<Expr, String> {
     let characters = text.chars().count() + 2;
     if characters > MAX_EXPRESSION {
         return Err(format!("the expression has {characters} characters, and {MAX_EXPRESSION} are allowed"));
@@ -216,7 +221,7 @@ impl<'t> Parser<'t> {
 
 impl Expr {
     /// Visits this and everything below.
-    pub(crate) fn walk(&self, visit: &mut impl FnMut(&Expr)) {
+    pub fn walk(&self, visit: &mut impl FnMut(&Expr)) {
         visit(self);
         match self {
             Expr::Text(_) | Expr::Int(_) => {}

@@ -10,7 +10,7 @@
 
 mod error;
 mod eval;
-mod expr;
+pub mod expr;
 mod functions;
 mod hash;
 mod id;

@@ -14,6 +14,11 @@ const DEPLOYMENTS: &str = "2025-04-01";
 /// Everything that is wrong with the template; see [`Template::check`]. An expression or a template that is too long.
 pub fn arm(template: &Template) -> Result<String, Vec<Flaw>> {
     template.check()?;
+    printed(template)
+}
+
+/// The text of a template that was checked.
+pub(crate) fn printed(template: &Template) -> Result<String, Vec<Flaw>> {
     let mut print = Print { flaws: Vec::new() };
     let json = print.template(template);
     let mut text = serde_json::to_string_pretty(&json).expect("a template is plain data");
@@ -670,6 +675,20 @@ mod tests {
                 r#"letters: the name "sb_desk_1" of Microsoft.ServiceBus/namespaces must have letters, digits and hyphens"#,
                 "free: nothing bounds the length of the name of Microsoft.ServiceBus/namespaces",
                 &format!("taken: {length} 0 and 60 characters long"),
+            ],
+        );
+
+        // Names within the template: Bicep has one space for all but outputs, and cannot spell every text.
+        let mut template = Template::new(Scope::Group);
+        template.parameter(NewParameter::<Text>::new("bus", ""));
+        template.add("Bus", "sb-desk-1", Namespace::new("westeurope"));
+        template.add("bus-2", "sb-desk-2", Namespace::new("westeurope"));
+        template.output::<Text>("bus", "sb-desk-1");
+        refused(
+            &template,
+            &[
+                r#"Bus: the symbol "Bus" stands twice"#,
+                r#"bus-2: the symbol "bus-2" must be called by letters, digits"#,
             ],
         );
 

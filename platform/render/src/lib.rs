@@ -2,6 +2,7 @@
 //! function app. Pure: the caller writes the files.
 
 mod arm;
+mod bicep;
 mod diagram;
 mod layers;
 mod names;
@@ -15,6 +16,7 @@ mod roles;
 mod settings;
 
 pub use arm::arm;
+pub use bicep::bicep;
 pub use layers::{GATEWAY, Layer, PLATFORM, RenderError, check, layers};
 pub use names::Names;
 pub use package::{HANDLER, package};

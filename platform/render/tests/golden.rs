@@ -1,5 +1,7 @@
 //! What is rendered from a small graph, held against files. `UPDATE_EXPECT=1 cargo test -p skein-render` writes them.
 
+mod bicep;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -301,6 +303,8 @@ fn a_changed_property_is_a_changed_line() {
         let both = before.lines().zip(after.lines()).filter(|(before, after)| before != after);
         lines.extend(both.map(|(before, after)| format!("{path}: {} → {}", before.trim(), after.trim())));
     }
-    expect![[r#"arm/desk.json: "eventTimeToLiveInMinutes": 1440 → "eventTimeToLiveInMinutes": 60"#]]
-        .assert_eq(&lines.join("\n"));
+    expect![[r#"
+        arm/desk.json: "eventTimeToLiveInMinutes": 1440 → "eventTimeToLiveInMinutes": 60
+        bicep/desk/platform.bicep: eventTimeToLiveInMinutes: 1440 → eventTimeToLiveInMinutes: 60"#]]
+    .assert_eq(&lines.join("\n"));
 }

@@ -60,6 +60,9 @@ pub enum FlawKind {
     /// Something stands twice.
     #[error("the {0} {1:?} stands twice")]
     Twice(&'static str, String),
+    /// A name that Bicep cannot spell.
+    #[error("the {0} {1:?} must be called by letters, digits and _, no digit first, and no reserved word")]
+    Identifier(&'static str, String),
     /// The type is not deployed where the template is.
     #[error("{kind} cannot be deployed at the scope of a {scope}")]
     Scope {
@@ -231,7 +234,7 @@ impl Check {
     }
 
     fn names_of_parts(&mut self, template: &Template) {
-        // ARM takes names in any case.
+        // ARM takes names in any case, and Bicep has one space of names for all but outputs.
         let mut seen = BTreeSet::new();
         let mut parts: Vec<(&'static str, &str, Option<Place>)> = Vec::new();
         parts.extend(template.parameters.iter().map(|part| ("parameter", part.name.as_str(), Some(part.place))));
@@ -240,8 +243,11 @@ impl Check {
         parts.extend(template.items.iter().map(|part| ("symbol", part.symbol(), Some(part.place()))));
         parts.extend(template.outputs.iter().map(|part| ("output", part.name.as_str(), Some(part.place))));
         for (what, name, place) in parts {
-            if !seen.insert((what, name.to_lowercase())) {
+            if !seen.insert((what == "output", name.to_lowercase())) {
                 self.flaw(name, place, FlawKind::Twice(what, name.to_owned()));
+            }
+            if !is_identifier(name) {
+                self.flaw(name, place, FlawKind::Identifier(what, name.to_owned()));
             }
         }
         let mut resources: Vec<&Target> = Vec::new();
@@ -456,6 +462,13 @@ impl Check {
             }
         }
     }
+}
+
+fn is_identifier(name: &str) -> bool {
+    const RESERVED: [&str; 5] = ["false", "for", "if", "null", "true"];
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+        && !RESERVED.contains(&name)
 }
 
 fn literals(name: &Expr, found: &mut Vec<String>) {
