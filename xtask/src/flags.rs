@@ -56,6 +56,16 @@ cargo xtask package service NAME|all
                                write the zip of each function app, for Linux x64 with GLIBC 2.28, with its digest
     --out DIR                    where to [target/package]
 
+cargo xtask plan|deploy|drift|outputs|down platform|gateway|service NAME|all --env NAME
+                               render, and ask or change what is deployed: on Azure as the Azure CLI is signed in
+    --endpoint URL --state DIR   on the local control plane instead; also by SKEIN_ENDPOINT and SKEIN_STATE
+cargo xtask bootstrap --env NAME
+                               make once what ARM cannot: the Entra application of an environment, the identities that
+                               deploy; shows what it would do, and asks
+    --yes                        do it without asking
+  `cargo xtask deploy --help` and `cargo xtask bootstrap --help` show all flags and exit statuses
+    --release                    use the optimised build
+
 cargo xtask fuzz [TARGET]      fuzz all readers of foreign bytes, or one, on the nightly toolchain
     --seconds N                  how long each [20]
 
@@ -83,6 +93,8 @@ pub enum Task {
     Sim(Sim),
     /// Run the operators' tool.
     Ops(Ops),
+    /// Ask or change what is deployed.
+    Deploy(Deploy),
     /// Fuzz.
     Fuzz(Fuzz),
     /// Write packages.
@@ -96,6 +108,18 @@ pub enum Task {
 
 /// The operators' commands, which `skein-ops` knows.
 const OPERATORS: [&str; 4] = ["dlq", "events", "export", "restore"];
+
+/// The commands that `skein-deploy` knows.
+const DEPLOYMENTS: [&str; 6] = ["bootstrap", "deploy", "down", "drift", "outputs", "plan"];
+
+/// `cargo xtask deploy` and its kin.
+#[derive(Debug, PartialEq)]
+pub struct Deploy {
+    /// Whether the build is optimised.
+    pub release: bool,
+    /// What goes to the tool, the command first.
+    pub args: Vec<OsString>,
+}
 
 /// `cargo xtask events` and the other operators' commands.
 #[derive(Debug, PartialEq)]
@@ -188,6 +212,12 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
         let given = args.len();
         args.retain(|arg| arg != "--release");
         return Ok(Task::Ops(Ops { release: args.len() < given, args }));
+    }
+    if DEPLOYMENTS.contains(&command.as_str()) {
+        let mut args: Vec<OsString> = [OsString::from(&command)].into_iter().chain(args.raw_args()?).collect();
+        let given = args.len();
+        args.retain(|arg| arg != "--release");
+        return Ok(Task::Deploy(Deploy { release: args.len() < given, args }));
     }
     let mut flags = Flags::default();
     while let Some(arg) = args.next()? {
@@ -305,6 +335,11 @@ mod tests {
         let ops = Ops { release: true, args: ["events", "orders", "order:1"].map(OsString::from).to_vec() };
         assert_eq!(parsed("events orders --release order:1"), Ok(Task::Ops(ops)));
         assert_eq!(parsed("ops help"), Ok(Task::Ops(Ops { release: false, args: vec!["help".into()] })));
+        let deploy = Deploy {
+            release: true,
+            args: ["deploy", "service", "orders", "--env", "dev"].map(OsString::from).to_vec(),
+        };
+        assert_eq!(parsed("deploy service orders --env dev --release"), Ok(Task::Deploy(deploy)));
         let fuzz = Fuzz { target: Some("cloud_event".into()), seconds: 5 };
         let package = Package { service: Some("orders".into()), out: Some("p".into()) };
         assert_eq!(parsed("package service orders --out p"), Ok(Task::Package(package)));

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the developer's commands. It reads flags, builds, and hands over to the binary that does the work.
 
 mod build;
+mod deploy;
 mod flags;
 mod fuzz;
 mod load;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Task::Token(token) => token::run(&token),
         Task::Load(load) => load::run(&load),
         Task::Ops(ops) => ops::run(&ops),
+        Task::Deploy(deploy) => deploy::run(&deploy),
         Task::Render { out } => render::run(out),
         Task::Sim(sim) => sim::run(&sim),
         Task::Fuzz(fuzz) => fuzz::run(&fuzz),

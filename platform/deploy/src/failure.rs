@@ -59,6 +59,8 @@ pub(crate) fn root(error: &Value) -> (String, String, Option<String>, Option<Str
 /// What to do about a code.
 fn next(code: &str, status: u16) -> &'static str {
     match (code, status) {
+        ("Authorization_RequestDenied", _) => "let an administrator give you the Entra role Application Developer",
+        ("HostNameNotOnVerifiedDomain", _) => "give appAudience the form api://TENANT/NAME, or a verified domain",
         ("AuthorizationFailed", _) | (_, 403) => {
             "let an owner give your identity Contributor at that scope, and try again"
         }

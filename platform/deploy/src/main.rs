@@ -1,5 +1,6 @@
 //! The command line of deployments.
 
+mod bootstrap;
 mod client;
 mod environment;
 mod failure;
@@ -28,6 +29,7 @@ skein-deploy plan|deploy|drift|outputs|down platform|gateway|service NAME|all --
     --confirm NAME      down: the environment's name, without being asked for it
 
 Text goes to stderr, results go to stdout. While it deploys, Ctrl-C leaves the deployment running; a second one cancels it.
+`skein-deploy bootstrap --env NAME` makes once what ARM cannot; its --help says more.
 Exit codes: 0 done, or nothing to do; 1 it failed; 2 wrong input: flags, environment, template; 3 plan or drift found
 changes; 4 refused: no token, an expired one, or a role is missing; 5 unreachable or throttled; 130 interrupted.
 ";
@@ -59,6 +61,10 @@ pub(crate) struct Options {
 }
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == "bootstrap") {
+        return finished(bootstrap::main(lexopt::Parser::from_args(args)));
+    }
     let options = match parse() {
         Ok(Some(options)) => options,
         Ok(None) => {
@@ -70,6 +76,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    finished(run::run(&options))
+}
+
+/// Runs a command to its end; how the process exits.
+fn finished(command: impl Future<Output = Result<u8, Failure>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -77,7 +88,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run::run(&options)) {
+    match runtime.block_on(command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             eprintln!("{failure}");
