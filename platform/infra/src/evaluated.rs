@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use serde_json::{Map, Value, json};
 use skein_arm::{DeploymentInfo, Error, Group, Plan, Resources, Scope};
-use skein_model::Graph;
+use skein_model::{Bus, Graph};
 use skein_render::{Endpoints, layers, render, resources};
 
 const SUBSCRIPTION: &str = "11111111-2222-3333-4444-555555555555";
@@ -150,12 +150,23 @@ fn deployed(graph: &Graph, operators: &str) -> World {
     world
 }
 
+/// The system as it is, and with the queues of one service in the platform's namespace.
+fn graphs() -> [Graph; 2] {
+    let mut shared = crate::graph().unwrap();
+    let last = shared.services.last_mut().unwrap();
+    last.bus = Bus::Shared;
+    [crate::graph().unwrap(), shared]
+}
+
 #[test]
 fn what_is_deployed_is_what_runs_locally() {
-    let graph = crate::graph().unwrap();
-    let world = deployed(&graph, "");
+    graphs().iter().for_each(deployed_as_listed);
+}
+
+fn deployed_as_listed(graph: &Graph) {
+    let world = deployed(graph, "");
     assert_eq!(*world.warnings.lock().unwrap(), Vec::<String>::new());
-    let list = serde_json::to_value(resources(&graph, &Endpoints::loopback("http://planes"))).unwrap();
+    let list = serde_json::to_value(resources(graph, &Endpoints::loopback("http://planes"))).unwrap();
     let list: Vec<&Value> = list.as_array().unwrap().iter().collect();
     let suffix = {
         let (topic, _) = &world.of("Microsoft.EventGrid/topics")[0];
@@ -167,6 +178,7 @@ fn what_is_deployed_is_what_runs_locally() {
     for kind in [
         "Microsoft.Storage/storageAccounts/blobServices/containers",
         "Microsoft.Storage/storageAccounts/tableServices/tables",
+        "Microsoft.ServiceBus/namespaces",
         "Microsoft.ServiceBus/namespaces/queues",
         "Microsoft.EventGrid/topics/eventSubscriptions",
         "Microsoft.ManagedIdentity/userAssignedIdentities",
@@ -247,7 +259,11 @@ fn what_is_deployed_is_what_runs_locally() {
 
 #[test]
 fn every_role_is_there_before_what_needs_it() {
-    let world = deployed(&crate::graph().unwrap(), "the operators");
+    graphs().iter().for_each(roles_in_time);
+}
+
+fn roles_in_time(graph: &Graph) {
+    let world = deployed(graph, "the operators");
     let resources = world.resources.lock().unwrap();
     let order = world.order.lock().unwrap();
     let place = |id: &str| order.iter().position(|known| *known == id.to_lowercase()).expect("it was deployed");

@@ -27,11 +27,12 @@ pub fn write(
     }
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let mut lines = Vec::new();
-    for app in chosen.iter().flat_map(|service| [App::Command, App::Query].map(|app| service.app(app))) {
+    for (service, which) in chosen.iter().flat_map(|service| [App::Command, App::Query].map(|app| (service, app))) {
+        let app = service.app(which);
         let (site, source) = (names.site(app), binaries.join(&app.binary));
         let binary = fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
         let required = Glibc::required(&binary).with_context(|| source.display().to_string())?;
-        let mut files: Vec<File> = skein_render::package(app)
+        let mut files: Vec<File> = skein_render::package(service, which)
             .into_iter()
             .map(|(path, bytes)| File { path, bytes, executable: false })
             .collect();

@@ -14,4 +14,4 @@ mod samples;
 mod service;
 
 pub use graph::{Gateway, Graph, GraphError, Platform};
-pub use service::{App, Connection, Function, FunctionApp, Handled, Limits, Published, Service, Trigger};
+pub use service::{App, Bus, Connection, Function, FunctionApp, Handled, Limits, Published, Service, Trigger};

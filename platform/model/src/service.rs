@@ -31,6 +31,9 @@ pub struct Service {
     /// Whether it seals personal data: it then has a table of persons' keys, and a key in the vault that wraps them.
     #[serde(default)]
     pub personal: bool,
+    /// Which Service Bus namespace its queues are in. A queue never moves: fixed once messages are on their way.
+    #[serde(default)]
+    pub bus: Bus,
     /// Where the descriptor stands in the source, for errors. Lost where a graph is read from a file.
     #[serde(skip)]
     pub place: Place,
@@ -50,6 +53,17 @@ impl Default for Limits {
     fn default() -> Self {
         Limits { calls_per_minute: 600, calls_per_day: None }
     }
+}
+
+/// Which Service Bus namespace a service's queues are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Bus {
+    /// One of its own: what others send in a minute takes nothing from it.
+    #[default]
+    Own,
+    /// The platform's, which all services of this kind share: one base price for all of them.
+    Shared,
 }
 
 /// An integration event that a service publishes.
@@ -125,9 +139,9 @@ pub enum Trigger {
         /// Whether the platform's authentication lets it pass without a token. Health only.
         open: bool,
     },
-    /// A message of a queue of the service's own namespace.
+    /// A message of a queue of the service.
     ServiceBus {
-        /// The queue.
+        /// The queue, as the service calls it; see [`Service::queue_in_bus`].
         queue: String,
         /// The prefix of the connection's settings.
         connection: Connection,
@@ -219,6 +233,7 @@ impl Service {
             shards: 1,
             limits: Limits::default(),
             personal: false,
+            bus: Bus::Own,
             place: Place::here(),
         }
     }
@@ -260,6 +275,21 @@ impl Service {
     pub fn personal(mut self) -> Self {
         self.personal = true;
         self
+    }
+
+    /// The service, with its queues in the platform's namespace.
+    #[must_use]
+    pub fn shared_bus(mut self) -> Self {
+        self.bus = Bus::Shared;
+        self
+    }
+
+    /// What one of its queues is called in the namespace that it is in.
+    pub fn queue_in_bus(&self, queue: &str) -> String {
+        match self.bus {
+            Bus::Own => queue.to_owned(),
+            Bus::Shared => format!("{}-{queue}", self.name),
+        }
     }
 
     fn reads(mut self, consumer: &str, table: &str, categories: &[&str]) -> Self {

@@ -106,8 +106,9 @@ impl Places {
             let commands = queues.split(',').find_map(|pair| pair.trim().strip_prefix(service)?.strip_prefix('='));
             if let Some(commands) = commands {
                 parts.insert("commands", vec![commands.to_owned()]);
-                if let Some((namespace, _)) = commands.rsplit_once('/') {
-                    parts.insert("events", vec![format!("{namespace}/events")]);
+                // In a namespace that services share the queues' names begin with the service's.
+                if let Some(before) = commands.strip_suffix("commands") {
+                    parts.insert("events", vec![format!("{before}events")]);
                 }
             }
         }
@@ -208,7 +209,7 @@ mod tests {
                 "SKEIN_COMMAND_QUEUES": format!("hall={queues}hall/commands,desk={queues}desk/commands"),
                 "SKEIN_TOPIC": "http://127.0.0.1:1/eventgrid/t"})),
             site("b", json!({"SKEIN_SERVICE": "desk", "SKEIN_QUERY_STORE": tables})),
-            site("c", json!({"SKEIN_SERVICE": "hall"})),
+            site("c", json!({"SKEIN_SERVICE": "hall", "SKEIN_COMMAND_QUEUES": format!("hall={queues}all/hall-commands")})),
             {"type": "Microsoft.EventGrid/topics/eventSubscriptions", "name": "evgt-s/desk", "properties": {
                 "deadLetterWithResourceIdentity": {"deadLetterDestination": {"properties": {
                     "resourceId": "/subscriptions/x/storageAccounts/sts", "blobContainerName": "dead"}}}}},
@@ -248,6 +249,8 @@ mod tests {
             }
         "#]]
         .assert_debug_eq(&places.parts);
+        let shared = Places::listed("hall", &local).unwrap();
+        assert_eq!(shared.one("events").unwrap(), "http://127.0.0.1:1/servicebus/sb-all/hall-events");
         let azure = Places::listed("desk", &list("https://stdesk.table.core.windows.net", "https://sb-")).unwrap();
         assert!(!azure.local());
         assert_eq!(azure.one("dead-letters").unwrap(), "https://sts.blob.core.windows.net/dead/EVGT-S/DESK");

@@ -31,9 +31,9 @@ pub(crate) fn diagram(graph: &Graph) -> String {
         for app in [App::Command, App::Query] {
             line(format!("  {}[\"{}\"]", node(service, app.as_str()), names.site(service.app(app))));
         }
-        line(format!("  {}[/\"{}\"/]", node(service, "commands"), Service::COMMANDS));
-        line(format!("  {}[/\"{}\"/]", node(service, "events"), Service::EVENTS));
-        line(format!("  {}[/\"{}\"/]", node(service, "rebuild"), Service::REBUILD));
+        line(format!("  {}[/\"{}\"/]", node(service, "commands"), service.queue_in_bus(Service::COMMANDS)));
+        line(format!("  {}[/\"{}\"/]", node(service, "events"), service.queue_in_bus(Service::EVENTS)));
+        line(format!("  {}[/\"{}\"/]", node(service, "rebuild"), service.queue_in_bus(Service::REBUILD)));
         let shards = if service.shards == 1 { String::new() } else { format!("<br/>{} shards", service.shards) };
         line(format!("  {}[(\"event store{shards}\")]", node(service, "store")));
         line(format!("  {}[(\"views<br/>{}\")]", node(service, "views"), service.tables.join("<br/>")));

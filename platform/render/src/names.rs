@@ -1,6 +1,6 @@
 //! Names of resources: one place, so that every reference agrees with the resource it means.
 
-use skein_model::{App, FunctionApp, Platform, Service};
+use skein_model::{App, Bus, FunctionApp, Graph, Platform, Service};
 use uuid::Uuid;
 
 /// Name space of the identities of a deployment without Entra ID.
@@ -41,8 +41,28 @@ impl<'a> Names<'a> {
         format!("st{}web", self.system)
     }
 
-    /// The service's Service Bus namespace.
-    pub fn namespace(&self, service: &str) -> String {
+    /// The Service Bus namespace of a service: its own, or the platform's.
+    pub fn namespace(&self, service: &Service) -> String {
+        match service.bus {
+            Bus::Own => self.own_namespace(&service.name),
+            Bus::Shared => self.shared_namespace(),
+        }
+    }
+
+    /// The platform's Service Bus namespace.
+    pub fn shared_namespace(&self) -> String {
+        format!("sb-{}", self.system)
+    }
+
+    /// The namespace of another service and the queue's name in it.
+    pub fn queue(&self, graph: &Graph, service: &str, queue: &str) -> (String, String) {
+        match graph.service(service) {
+            Some(service) => (self.namespace(service), service.queue_in_bus(queue)),
+            None => (self.own_namespace(service), queue.to_owned()),
+        }
+    }
+
+    fn own_namespace(&self, service: &str) -> String {
         format!("sb-{}-{service}", self.system)
     }
 

@@ -1,17 +1,18 @@
 //! The package of a function app: what the functions host reads beside the binary.
 
 use serde_json::{Value, json};
-use skein_model::{FunctionApp, Trigger};
+use skein_model::{App, Service, Trigger};
 
 /// Where the binary stands in a package.
 pub const HANDLER: &str = "bin/handler";
 
-/// The package's files but for the binary ([`HANDLER`]), by path, in the order of their paths.
-pub fn package(app: &FunctionApp) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<_> = app
+/// The files of an app's package but for the binary ([`HANDLER`]), by path, in the order of their paths.
+pub fn package(service: &Service, app: App) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = service
+        .app(app)
         .functions
         .iter()
-        .map(|function| (format!("{}/function.json", function.name), text(&bindings(&function.trigger))))
+        .map(|function| (format!("{}/function.json", function.name), text(&bindings(service, &function.trigger))))
         .collect();
     files.push(("host.json".to_owned(), text(&host())));
     files.sort();
@@ -25,7 +26,7 @@ fn text(json: &Value) -> Vec<u8> {
     format!("{json:#}\n").into_bytes()
 }
 
-fn bindings(trigger: &Trigger) -> Value {
+fn bindings(service: &Service, trigger: &Trigger) -> Value {
     match trigger {
         Trigger::Http { methods, route, .. } => {
             let methods: Vec<_> = methods.iter().map(|method| method.to_lowercase()).collect();
@@ -38,8 +39,8 @@ fn bindings(trigger: &Trigger) -> Value {
         }
         Trigger::ServiceBus { queue, connection, sessions } => json!({"bindings": [
             // Binary: else fields of the payload would overwrite the broker's metadata.
-            {"type": "serviceBusTrigger", "direction": "in", "name": "message", "queueName": queue,
-             "connection": connection.as_str(), "isSessionsEnabled": sessions, "dataType": "binary"},
+            {"type": "serviceBusTrigger", "direction": "in", "name": "message",
+             "queueName": service.queue_in_bus(queue), "connection": connection.as_str(), "isSessionsEnabled": sessions, "dataType": "binary"},
         ]}),
     }
 }

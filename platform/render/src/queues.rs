@@ -1,6 +1,6 @@
 //! What a service's queues are made with: one place for every writer of them.
 
-use skein_model::Service;
+use skein_model::{Bus, Graph, Service};
 
 /// A queue of a service's namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,11 @@ pub(crate) const LOCK: &str = "PT5M";
 pub(crate) const DELIVERIES: u32 = 100;
 /// It would swallow replays and reused ids; the outcome's row is the guard.
 pub(crate) const DUPLICATE_DETECTION: bool = false;
+
+/// Whether any service has its queues in the platform's namespace.
+pub(crate) fn shares_bus(graph: &Graph) -> bool {
+    graph.services.iter().any(|service| service.bus == Bus::Shared)
+}
 
 /// The categories' prefixes, as an Event Grid filter on the subject wants them: by category, never by type, since a type
 /// filter would make gaps look like losses.

@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use skein_model::{App, Graph, Service};
+use skein_model::{App, Bus, Graph, Service};
 
 use crate::layers::platform::{BACKUPS, DEAD_LETTERS};
 use crate::layers::{GATEWAY, PLATFORM};
 use crate::names::Names;
-use crate::queues::{DELIVERIES, DUPLICATE_DETECTION, LOCK, QUEUES, subject_prefixes};
+use crate::queues::{DELIVERIES, DUPLICATE_DETECTION, LOCK, QUEUES, shares_bus, subject_prefixes};
 use crate::settings::{Places, settings};
 
 /// One deployed resource.
@@ -135,6 +135,9 @@ impl List<'_> {
                 json!({"publicAccess": "None"}),
             );
         }
+        if shares_bus(self.graph) {
+            self.namespace(self.names.shared_namespace());
+        }
         let topic = self.names.topic();
         let principal_id = self.names.principal_id(&topic);
         let endpoint = format!("{}/api/events", self.endpoints.topic(&topic));
@@ -198,10 +201,16 @@ impl List<'_> {
         }
     }
 
-    fn queues(&mut self, service: &Service) {
-        let namespace = self.names.namespace(&service.name);
-        self.add("Microsoft.ServiceBus/namespaces", namespace.clone(), json!({"disableLocalAuth": true})).sku =
+    fn namespace(&mut self, name: String) {
+        self.add("Microsoft.ServiceBus/namespaces", name, json!({"disableLocalAuth": true})).sku =
             Some(json!({"name": "Standard", "tier": "Standard"}));
+    }
+
+    fn queues(&mut self, service: &Service) {
+        let namespace = self.names.namespace(service);
+        if service.bus == Bus::Own {
+            self.namespace(namespace.clone());
+        }
         for queue in QUEUES {
             let properties = json!({
                 "requiresSession": queue.sessions,
@@ -210,7 +219,11 @@ impl List<'_> {
                 "requiresDuplicateDetection": DUPLICATE_DETECTION,
                 "deadLetteringOnMessageExpiration": true,
             });
-            self.add("Microsoft.ServiceBus/namespaces/queues", format!("{namespace}/{}", queue.name), properties);
+            self.add(
+                "Microsoft.ServiceBus/namespaces/queues",
+                format!("{namespace}/{}", service.queue_in_bus(queue.name)),
+                properties,
+            );
         }
     }
 
@@ -220,8 +233,9 @@ impl List<'_> {
             return;
         }
         let names = self.names;
-        let queue = format!("{}/{}", names.namespace(&service.name), Service::EVENTS);
-        let queue_id = names.id(&service.name, "Microsoft.ServiceBus/namespaces/queues", &queue);
+        let queue = format!("{}/{}", names.namespace(service), service.queue_in_bus(Service::EVENTS));
+        let group = if service.bus == Bus::Own { &service.name } else { PLATFORM };
+        let queue_id = names.id(group, "Microsoft.ServiceBus/namespaces/queues", &queue);
         let account_id = names.id(PLATFORM, "Microsoft.Storage/storageAccounts", &names.platform_account());
         let properties = json!({
             "eventDeliverySchema": "CloudEventSchemaV1_0",
@@ -362,11 +376,12 @@ impl Places for List<'_> {
     }
 
     fn queue(&self, service: &str, queue: &str) -> String {
-        self.endpoints.queue(&self.names.namespace(service), queue)
+        let (namespace, queue) = self.names.queue(self.graph, service, queue);
+        self.endpoints.queue(&namespace, &queue)
     }
 
     fn namespace_host(&self, service: &Service) -> String {
-        format!("{}.servicebus.windows.net", self.names.namespace(&service.name))
+        format!("{}.servicebus.windows.net", self.names.namespace(service))
     }
 
     fn topic(&self) -> String {

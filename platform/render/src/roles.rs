@@ -164,7 +164,7 @@ impl Principal {
     }
 }
 
-/// Adds the assignment of a role on a resource.
+/// Adds the assignment of a role on a resource, and tells its symbol.
 #[track_caller]
 pub(crate) fn assign<S: ResourceType>(
     template: &mut Template,
@@ -173,7 +173,7 @@ pub(crate) fn assign<S: ResourceType>(
     role: Role,
     on: &Ref<S>,
     thing: Thing,
-) {
+) -> String {
     let words: String = format!("{role:?} {} {}", on.symbol(), principal.who)
         .split(|letter: char| !letter.is_ascii_alphanumeric())
         .map(|word| word[..1.min(word.len())].to_uppercase() + word.get(1..).unwrap_or_default())
@@ -189,4 +189,5 @@ pub(crate) fn assign<S: ResourceType>(
         template.only_if(&symbol, not(equals(&principal.id, "")));
     }
     grants.push(Grant { who: principal.who.clone(), role, on: thing });
+    symbol
 }

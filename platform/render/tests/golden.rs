@@ -7,7 +7,7 @@ use std::process::Command;
 
 use expect_test::{expect, expect_file};
 use skein_model::arm::{Parameter, Text};
-use skein_model::{Gateway, Graph, Handled, Limits, Platform, Published, Service};
+use skein_model::{App, Gateway, Graph, Handled, Limits, Platform, Published, Service};
 use skein_render::{Endpoints, Grant, Layer, RenderError, Role, Thing, check, layers, package, render, resources};
 
 fn graph() -> Graph {
@@ -18,8 +18,9 @@ fn graph() -> Graph {
     desk.handles = vec![handled("tickets", &["ticket"]), handled("greet", &["ticket", "guest"])];
     desk.limits = Limits { calls_per_minute: 120, calls_per_day: Some(50_000) };
     desk.tables = vec!["reactions".into(), "tickets".into()];
-    let mut hall = Service::new("hall");
+    let mut hall = Service::new("hall").shared_bus();
     hall.publishes = vec![published("hall.GuestCame.v1", "guest")];
+    hall.handles = vec![handled("seats", &["ticket"])];
     hall.shards = 2;
     Graph::new(platform, gateway, vec![desk, hall]).expect("the graph fits together")
 }
@@ -43,12 +44,13 @@ fn the_list_of_resources() {
 fn the_package_of_each_app() {
     let graph = graph();
     let desk = graph.service("desk").expect("it is there");
-    for app in [&desk.command, &desk.query] {
+    for app in [App::Command, App::Query] {
         let mut text = String::new();
-        for (path, bytes) in package(app) {
+        for (path, bytes) in package(desk, app) {
             text.push_str(&format!("--- {path}\n{}", String::from_utf8(bytes).expect("packages are text")));
         }
-        expect_file![format!("{}/tests/golden/{}.txt", env!("CARGO_MANIFEST_DIR"), app.binary)].assert_eq(&text);
+        expect_file![format!("{}/tests/golden/{}.txt", env!("CARGO_MANIFEST_DIR"), desk.app(app).binary)]
+            .assert_eq(&text);
     }
 }
 
@@ -119,6 +121,7 @@ fn who_may_do_what() {
         desk-command: Azure Service Bus Data Sender on the queue commands of desk
         desk-command: Azure Service Bus Data Sender on the queue commands of hall
         desk-command: Azure Service Bus Data Sender on the queue rebuild of desk
+        desk-command: Azure Service Bus Data Sender on the queue rebuild of hall
         desk-command: EventGrid Data Sender on the topic
         desk-command: Key Vault Crypto Service Encryption User on the key desk
         desk-command: Key Vault Secrets User on the secret appinsights-connection-string
@@ -154,6 +157,7 @@ fn who_may_do_what() {
         hall-command: Storage Table Data Contributor on the table faults of stskeinhall1
         hall-query: Azure Service Bus Data Receiver on the queue events of hall
         hall-query: Azure Service Bus Data Receiver on the queue rebuild of hall
+        hall-query: Azure Service Bus Data Sender on the queue commands of desk
         hall-query: Azure Service Bus Data Sender on the queue commands of hall
         hall-query: Azure Service Bus Data Sender on the queue events of hall
         hall-query: Azure Service Bus Data Sender on the queue rebuild of hall
@@ -184,6 +188,7 @@ fn who_may_do_what() {
         the gateway: Key Vault Secrets User on the secret appinsights-connection-string
         the gateway: Monitoring Metrics Publisher on Application Insights
         the topic: Azure Service Bus Data Sender on the queue events of desk
+        the topic: Azure Service Bus Data Sender on the queue events of hall
         the topic: Storage Blob Data Contributor on the container of dead letters"#]]
     .assert_eq(&lines.join("\n"));
 }
@@ -288,7 +293,7 @@ fn what_no_layer_makes_or_tells_is_refused() {
     graph.services[1].name = "receptionists".into();
     let errors = layers(&graph).expect_err("a name is too long");
     let long = errors.iter().position(|error| error.to_string().contains("store0")).expect("it is told");
-    expect!["receptionists (platform/render/tests/golden.rs): service.store0: the name of Microsoft.Storage/storageAccounts is between 28 and 28 characters long, it must be between 3 and 24 (platform/render/src/layers/mod.rs:337)"].assert_eq(&told(&errors[long..=long]));
+    expect!["receptionists (platform/render/tests/golden.rs): service.store0: the name of Microsoft.Storage/storageAccounts is between 28 and 28 characters long, it must be between 3 and 24 (platform/render/src/layers/mod.rs:338)"].assert_eq(&told(&errors[long..=long]));
 }
 
 #[test]
@@ -305,6 +310,8 @@ fn a_changed_property_is_a_changed_line() {
     }
     expect![[r#"
         arm/desk.json: "eventTimeToLiveInMinutes": 1440 → "eventTimeToLiveInMinutes": 60
-        bicep/desk/platform.bicep: eventTimeToLiveInMinutes: 1440 → eventTimeToLiveInMinutes: 60"#]]
+        arm/hall.json: "eventTimeToLiveInMinutes": 1440 → "eventTimeToLiveInMinutes": 60
+        bicep/desk/platform.bicep: eventTimeToLiveInMinutes: 1440 → eventTimeToLiveInMinutes: 60
+        bicep/hall/platform.bicep: eventTimeToLiveInMinutes: 1440 → eventTimeToLiveInMinutes: 60"#]]
     .assert_eq(&lines.join("\n"));
 }

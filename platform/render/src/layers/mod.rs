@@ -7,6 +7,7 @@
 mod app;
 mod gateway;
 pub(crate) mod platform;
+mod queues;
 mod service;
 
 use skein_model::arm::{

@@ -20,7 +20,9 @@ use skein_model::azure::operationalinsights::{
 use skein_model::azure::{keyvault, msi, resources};
 use skein_model::{App, Graph};
 
+use super::queues::{namespace, watch_dead_letters};
 use super::{Base, Layer, PLATFORM, Watch, blobs, container, diagnose, number, redundancy, subscription_template};
+use crate::queues::shares_bus;
 use crate::roles::{Grant, Need, OPERATORS, OPERATORS_ABOUT, Principal, Role, Thing, assign};
 
 /// The container of events that could not be delivered.
@@ -195,6 +197,15 @@ pub(super) fn layer(graph: &Graph) -> Layer {
         watch.add(inner, inside.tags(), &topic, &actions.id(), vec![]);
     }
 
+    // For the services that have no namespace of their own.
+    let bus = shares_bus(graph).then(|| {
+        let name = inside.names.shared_namespace();
+        let bus = inner.add("bus", inside.unique(&name), namespace(&inside));
+        diagnose(inner, &bus, &workspace.id(), true);
+        watch_dead_letters(inner, &inside, &name, &bus, &actions.id());
+        bus
+    });
+
     diagnose(inner, &topic, &workspace.id(), true);
     diagnose(inner, &vault, &workspace.id(), true);
     diagnose(inner, &account, &workspace.id(), false);
@@ -212,7 +223,13 @@ pub(super) fn layer(graph: &Graph) -> Layer {
         ("vaultUri", vault.deployed().properties().vault_uri()),
         ("actionGroupId", actions.id()),
     ];
-    let told = told.map(|(name, value)| (name, inner.output::<Text>(name, value)));
+    let bus =
+        bus.map(|bus| [("busName", bus.name()), ("busEndpoint", bus.deployed().properties().service_bus_endpoint())]);
+    let told: Vec<_> = told
+        .into_iter()
+        .chain(bus.into_iter().flatten())
+        .map(|(name, value)| (name, inner.output::<Text>(name, value)))
+        .collect();
     let deployment = template.nest("platform", PLATFORM, group.name(), nested);
     template.after(deployment.symbol(), group.symbol());
     template.output::<Text>("platformGroup", group.name());

@@ -17,24 +17,22 @@ use skein_model::azure::eventgrid::{
     StorageBlobDeadLetterDestinationProperties, StringBeginsWithAdvancedFilter, Topic,
 };
 use skein_model::azure::keyvault::{Key, KeyOps, KeyProperties, Kty, Secret, Vault};
-use skein_model::azure::metricalerts::{MetricDimension, TimeAggregation};
-use skein_model::azure::servicebus::{
-    MinimumTlsVersion, Namespace, PublicNetworkAccess, Queue, SBNamespaceProperties, SBQueueProperties, SBSku,
-    SBSkuName, SBSkuTier,
-};
+use skein_model::azure::servicebus::{Namespace, Queue, SBQueueProperties};
 use skein_model::azure::storage::{StorageAccount, Table, TableService};
 use skein_model::azure::{msi, resources};
-use skein_model::{App, Graph, Service, Trigger};
+use skein_model::{App, Bus, Graph, Service, Trigger};
 
 use super::app::{AppParts, Registration};
 use super::platform::{DEAD_LETTERS, TELEMETRY_SECRET, TOPIC, capital};
-use super::{
-    Base, GATEWAY, Inside, Layer, PLATFORM, Watch, blobs, diagnose, number, redundancy, subscription_template,
-};
+use super::queues::{namespace, watch_dead_letters};
+use super::{Base, GATEWAY, Inside, Layer, PLATFORM, blobs, diagnose, number, redundancy, subscription_template};
 use crate::policy::Policies;
 use crate::queues::{DELIVERIES, DUPLICATE_DETECTION, LOCK, QUEUES, subject_prefixes};
 use crate::roles::{Grant, Need, OPERATORS_ABOUT, Principal, Role, Thing, assign};
 use crate::settings::{Places, query_tables, settings};
+
+/// What the operators' roles are for.
+const DEAD_LETTER_TOOLS: &str = "the list and replay of dead letters";
 
 const APPS: [App; 2] = [App::Command, App::Query];
 
@@ -124,6 +122,8 @@ struct Given {
     /// Where the vault answers, for a service with personal data.
     vault_uri: Option<Of<Text>>,
     action_group_id: Of<Text>,
+    /// The name and the address of the platform's namespace, for a service whose queues are in it.
+    bus: Option<(Of<Text>, Of<Text>)>,
     gateway_group: Of<Text>,
     gateway_name: Of<Text>,
     gateway_tier: Of<Text>,
@@ -158,6 +158,10 @@ impl Given {
             vault_name: platform(template, "vaultName", "The name of the vault."),
             vault_uri: service.personal.then(|| platform(template, "vaultUri", "The address of the vault.")),
             action_group_id: platform(template, "actionGroupId", "Who is told of alerts."),
+            bus: (service.bus == Bus::Shared).then(|| {
+                let name = platform(template, "busName", "The name of the platform's Service Bus namespace.");
+                (name, platform(template, "busEndpoint", "The address of the platform's Service Bus namespace."))
+            }),
             gateway_group: gateway(template, "gatewayGroup", "The gateway's resource group."),
             gateway_name: gateway(template, "gatewayName", "The name of API Management."),
             gateway_tier: gateway(template, "gatewayTier", "The tier of API Management."),
@@ -227,7 +231,7 @@ impl Identities {
 
 /// What the service's own group tells the others.
 struct Own {
-    /// The id of the events queue, where the service reads any.
+    /// The id of the events queue, where the service reads any and the queue is its own.
     events: Option<OutputRef<Text>>,
     /// The address of each app.
     urls: Vec<(App, OutputRef<Text>)>,
@@ -253,7 +257,7 @@ impl Own {
         let operators = Principal::operators(&nested.pass("operatorsId", &given.operators));
         let mend = |role: Role, on: Thing| {
             let grant = Grant { who: operators.who.clone(), role, on };
-            Need { grant, because: "the list and replay of dead letters".to_owned() }
+            Need { grant, because: DEAD_LETTER_TOOLS.to_owned() }
         };
         let principals = APPS.map(|app| (app, identities.pass(nested, service, app)));
 
@@ -302,83 +306,22 @@ impl Own {
             accounts.push(account);
         }
 
-        // Queues.
-        let properties = SBNamespaceProperties::new()
-            .disable_local_auth(true)
-            .minimum_tls_version(MinimumTlsVersion::V1_2)
-            .public_network_access(PublicNetworkAccess::Enabled);
-        let name = inside.unique(&inside.names.namespace(&service.name));
-        let bus = nested.template.add(
-            "bus",
-            name,
-            Namespace::new(&inside.location)
-                .sku(SBSku::new(SBSkuName::Standard).tier(SBSkuTier::Standard))
-                .properties(properties)
-                .tags(inside.tags()),
-        );
-        let mut queues: Vec<(&str, Ref<Queue>)> = Vec::new();
-        for facts in QUEUES {
-            let properties = SBQueueProperties::new()
-                .requires_session(facts.sessions)
-                .requires_duplicate_detection(DUPLICATE_DETECTION)
-                .lock_duration(LOCK)
-                .max_delivery_count(DELIVERIES)
-                .dead_lettering_on_message_expiration(true);
-            let symbol = format!("queue{}", capital(facts.name));
-            let queue = nested.template.child(&symbol, &bus, facts.name, Queue::new().properties(properties));
-            queues.push((facts.name, queue));
-        }
-        let queue = |name: &str| &queues.iter().find(|(known, _)| *known == name).expect("every service has it").1;
-        let thing = |name: &str| Thing::Queue(service.name.clone(), name.to_owned());
-        for sender in senders(graph, service) {
-            for app in APPS {
-                for name in sends(graph, sender, app, service) {
-                    let principal = identities.pass(nested, sender, app);
-                    assign(&mut nested.template, grants, &principal, Role::QueueSender, queue(name), thing(name));
+        // Queues, where they are not the platform's to hold.
+        let name = inside.names.namespace(service);
+        let mut own = Own { events: None, urls: Vec::new(), sites: Vec::new() };
+        let (bus_name, bus_endpoint) = match &given.bus {
+            Some((_, endpoint)) => (inside.unique(&name), nested.pass("busEndpoint", endpoint)),
+            None => {
+                let bus = nested.template.add("bus", inside.unique(&name), namespace(&inside));
+                let queues = Queues::build(graph, service, nested, &bus, given, identities, grants, needs);
+                diagnose(&mut nested.template, &bus, &workspace, true);
+                watch_dead_letters(&mut nested.template, &inside, &name, &bus, &actions);
+                if queues.delivery.is_some() {
+                    own.events = Some(nested.template.output("eventsQueueId", queues.events.id()));
                 }
+                (bus.name(), bus.deployed().properties().service_bus_endpoint())
             }
-        }
-        for (name, queue) in &queues {
-            for role in [Role::QueueReceiver, Role::QueueSender] {
-                needs.push(mend(role, thing(name)));
-                assign(&mut nested.template, grants, &operators, role, queue, thing(name));
-            }
-        }
-        for (app, principal) in &principals {
-            for function in &service.app(*app).functions {
-                let Trigger::ServiceBus { queue: name, .. } = &function.trigger else { continue };
-                // A trigger on a queue that is not made leaves its need unmet, which is told.
-                let Some((_, queue)) = queues.iter().find(|(known, _)| known == name) else { continue };
-                assign(&mut nested.template, grants, principal, Role::QueueReceiver, queue, thing(name));
-            }
-        }
-        let prefixes = subject_prefixes(service);
-        if !prefixes.is_empty() {
-            let topic = Principal {
-                who: TOPIC.to_owned(),
-                id: nested.pass("topicId", &given.topic_id),
-                principal_id: nested.pass("topicPrincipalId", &given.topic_principal_id),
-                people: false,
-            };
-            let (events, thing) = (queue(Service::EVENTS), thing(Service::EVENTS));
-            assign(&mut nested.template, grants, &topic, Role::QueueSender, events, thing);
-        }
-        diagnose(&mut nested.template, &bus, &workspace, true);
-        Watch {
-            symbol: "alertDeadLetters",
-            name: format!("{}-dead-letters", inside.names.namespace(&service.name)),
-            about: "Messages could not be handled and were put aside.",
-            metric: "DeadletteredMessages",
-            by: TimeAggregation::Maximum,
-            severity: 1,
-        }
-        .add(
-            &mut nested.template,
-            inside.tags(),
-            &bus,
-            &actions,
-            vec![MetricDimension::new("EntityName", "Include", ["*"])],
-        );
+        };
 
         // Apps.
         let registration = Registration {
@@ -390,7 +333,9 @@ impl Own {
             hosts: Vec::new(),
             client_ids: APPS.map(|app| (app, identities.client_id(nested, service, app))).to_vec(),
             principals: principals.iter().map(|(app, principal)| (*app, principal.principal_id.clone())).collect(),
-            bus: &bus,
+            graph,
+            bus_name,
+            bus_endpoint,
             gateway_principal_id: nested.pass("gatewayPrincipalId", &given.gateway_principal_id),
             audience: registration.audience.clone(),
             introspection: nested.pass("introspection", &given.introspection),
@@ -411,7 +356,6 @@ impl Own {
         let vault = nested.pass::<Text>("vaultName", &given.vault_name);
         let memory = nested.pass("instanceMemoryMB", &given.memory);
         let instances = nested.pass("maximumInstanceCount", &given.instances);
-        let mut own = Own { events: None, urls: Vec::new(), sites: Vec::new() };
         for (app, principal) in &principals {
             let binary = &service.app(*app).binary;
             let mut list = Vec::new();
@@ -462,10 +406,81 @@ impl Own {
             own.urls.push((*app, outputs.output(&format!("{}Url", app.as_str()), url)));
             own.sites.push((*app, outputs.output(&format!("{}Site", app.as_str()), site.name())));
         }
-        if !prefixes.is_empty() {
-            own.events = Some(nested.template.output("eventsQueueId", queue(Service::EVENTS).id()));
-        }
         own
+    }
+}
+
+/// A service's queues, with everybody's roles on them.
+struct Queues {
+    /// Where events are delivered to.
+    events: Ref<Queue>,
+    /// The symbol of the topic's role on it, where the service reads any events.
+    delivery: Option<String>,
+}
+
+impl Queues {
+    #[expect(clippy::too_many_arguments, reason = "what the queues of one service are made of")]
+    fn build(
+        graph: &Graph,
+        service: &Service,
+        nested: &mut Nested,
+        bus: &Ref<Namespace>,
+        given: &Given,
+        identities: &Identities,
+        grants: &mut Vec<Grant>,
+        needs: &mut Vec<Need>,
+    ) -> Self {
+        let operators = Principal::operators(&nested.pass("operatorsId", &given.operators));
+        let principals = APPS.map(|app| (app, identities.pass(nested, service, app)));
+        let mut queues: Vec<(&str, Ref<Queue>)> = Vec::new();
+        for facts in QUEUES {
+            let properties = SBQueueProperties::new()
+                .requires_session(facts.sessions)
+                .requires_duplicate_detection(DUPLICATE_DETECTION)
+                .lock_duration(LOCK)
+                .max_delivery_count(DELIVERIES)
+                .dead_lettering_on_message_expiration(true);
+            let symbol = format!("queue{}", capital(facts.name));
+            let name = service.queue_in_bus(facts.name);
+            let queue = nested.template.child(&symbol, bus, name, Queue::new().properties(properties));
+            queues.push((facts.name, queue));
+        }
+        let queue = |name: &str| &queues.iter().find(|(known, _)| *known == name).expect("every service has it").1;
+        let thing = |name: &str| Thing::Queue(service.name.clone(), name.to_owned());
+        for sender in senders(graph, service) {
+            for app in APPS {
+                for name in sends(graph, sender, app, service) {
+                    let principal = identities.pass(nested, sender, app);
+                    assign(&mut nested.template, grants, &principal, Role::QueueSender, queue(name), thing(name));
+                }
+            }
+        }
+        for (name, queue) in &queues {
+            for role in [Role::QueueReceiver, Role::QueueSender] {
+                let grant = Grant { who: operators.who.clone(), role, on: thing(name) };
+                needs.push(Need { grant, because: DEAD_LETTER_TOOLS.to_owned() });
+                assign(&mut nested.template, grants, &operators, role, queue, thing(name));
+            }
+        }
+        for (app, principal) in &principals {
+            for function in &service.app(*app).functions {
+                let Trigger::ServiceBus { queue: name, .. } = &function.trigger else { continue };
+                // A trigger on a queue that is not made leaves its need unmet, which is told.
+                let Some((_, queue)) = queues.iter().find(|(known, _)| known == name) else { continue };
+                assign(&mut nested.template, grants, principal, Role::QueueReceiver, queue, thing(name));
+            }
+        }
+        let delivery = (!subject_prefixes(service).is_empty()).then(|| {
+            let topic = Principal {
+                who: TOPIC.to_owned(),
+                id: nested.pass("topicId", &given.topic_id),
+                principal_id: nested.pass("topicPrincipalId", &given.topic_principal_id),
+                people: false,
+            };
+            let (events, thing) = (queue(Service::EVENTS), thing(Service::EVENTS));
+            assign(&mut nested.template, grants, &topic, Role::QueueSender, events, thing)
+        });
+        Queues { events: queue(Service::EVENTS).clone(), delivery }
     }
 }
 
@@ -475,7 +490,9 @@ struct Computed<'a> {
     hosts: Vec<(App, Ref<StorageAccount>)>,
     client_ids: Vec<(App, Of<Text>)>,
     principals: Vec<(App, Of<Text>)>,
-    bus: &'a Ref<Namespace>,
+    graph: &'a Graph,
+    bus_name: Of<Text>,
+    bus_endpoint: Of<Text>,
     gateway_principal_id: Of<Text>,
     audience: Of<Text>,
     introspection: Of<Text>,
@@ -547,15 +564,15 @@ impl Places for Computed<'_> {
     }
 
     fn queue(&self, service: &str, queue: &str) -> Of<Text> {
-        // Its own namespace tells where namespaces are; another one need not be there yet.
-        let own = self.bus.deployed().properties().service_bus_endpoint();
-        let name = self.inside.unique(&self.inside.names.namespace(service));
-        let endpoint = if name == self.bus.name() { own } else { replace(own, self.bus.name(), name) };
+        // The namespace that is known tells where namespaces are; another one need not be there yet.
+        let (name, queue) = self.inside.names.queue(self.graph, service, queue);
+        let (name, known) = (self.inside.unique(&name), self.bus_endpoint.clone());
+        let endpoint = if name == self.bus_name { known } else { replace(known, &self.bus_name, name) };
         join([Expr::from(endpoint), queue.into()])
     }
 
     fn namespace_host(&self, _: &Service) -> Of<Text> {
-        join([Expr::from(self.bus.name()), ".servicebus.windows.net".into()])
+        join([Expr::from(&self.bus_name), ".servicebus.windows.net".into()])
     }
 
     fn topic(&self) -> Of<Text> {
@@ -606,8 +623,16 @@ fn in_platform(
         let thing = Thing::Secret(TELEMETRY_SECRET.to_owned());
         assign(inner, grants, &principal, Role::SecretsUser, &secret, thing);
     }
-    let Some(events) = events else { return };
-    let queue = nested.pass::<Text>("eventsQueueId", events);
+    let shared = given.bus.as_ref().map(|(name, _)| {
+        let name = nested.pass::<Text>("busName", name);
+        let bus = nested.template.existing::<Namespace>("bus", name);
+        Queues::build(graph, service, nested, &bus, given, identities, grants, needs)
+    });
+    let (queue, role) = match (shared, events) {
+        (Some(Queues { events, delivery: Some(role) }), _) => (events.id(), Some(role)),
+        (None, Some(events)) => (nested.pass::<Text>("eventsQueueId", events), None),
+        _ => return,
+    };
     let account = nested.pass::<Text>("deadLetterAccountId", &given.dead_letter_account_id);
     let identity = || EventSubscriptionIdentity::new().r#type(EventSubscriptionIdentityType::SystemAssigned);
     let destination = ServiceBusQueueEventSubscriptionDestination::new()
@@ -633,6 +658,10 @@ fn in_platform(
         );
     let subscription = EventSubscription::new().properties(properties);
     nested.template.child("subscription", &topic, service.name.as_str(), subscription);
+    // Where the queue is made in a deployment before this one, so is the role.
+    if let Some(role) = role {
+        nested.template.after("subscription", &role);
+    }
     let grant = Grant {
         who: TOPIC.to_owned(),
         role: Role::QueueSender,

@@ -120,6 +120,11 @@ resource identityHallCommand 'Microsoft.ManagedIdentity/userAssignedIdentities@2
   name: 'id-hall-command'
 }
 
+resource identityHallQuery 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
+  scope: resourceGroup(platformGroup)
+  name: 'id-hall-query'
+}
+
 resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   name: 'rg-skein-${environment}-desk'
   location: location
@@ -147,6 +152,8 @@ module service 'desk/service.bicep' = {
     identityDeskQueryPrincipalId: identityDeskQuery.properties.principalId
     identityHallCommandId: identityHallCommand.id
     identityHallCommandPrincipalId: identityHallCommand.properties.principalId
+    identityHallQueryId: identityHallQuery.id
+    identityHallQueryPrincipalId: identityHallQuery.properties.principalId
     topicId: topicId
     topicPrincipalId: topicPrincipalId
     appClientId: appClientId

@@ -50,6 +50,14 @@ param vaultName string
 @metadata({ from: 'platform.actionGroupId' })
 param actionGroupId string
 
+@description('The name of the platform\'s Service Bus namespace.')
+@metadata({ from: 'platform.busName' })
+param busName string
+
+@description('The address of the platform\'s Service Bus namespace.')
+@metadata({ from: 'platform.busEndpoint' })
+param busEndpoint string
+
 @description('The gateway\'s resource group.')
 @metadata({ from: 'gateway.gatewayGroup' })
 param gatewayGroup string
@@ -146,10 +154,7 @@ module service 'hall/service.bicep' = {
     identityHallCommandPrincipalId: identityHallCommand.properties.principalId
     identityHallQueryId: identityHallQuery.id
     identityHallQueryPrincipalId: identityHallQuery.properties.principalId
-    identityDeskCommandId: identityDeskCommand.id
-    identityDeskCommandPrincipalId: identityDeskCommand.properties.principalId
-    identityDeskQueryId: identityDeskQuery.id
-    identityDeskQueryPrincipalId: identityDeskQuery.properties.principalId
+    busEndpoint: busEndpoint
     appClientId: appClientId
     appAudience: appAudience
     identityHallCommandClientId: identityHallCommand.properties.clientId
@@ -175,6 +180,15 @@ module platform 'hall/platform.bicep' = {
     identityHallCommandPrincipalId: identityHallCommand.properties.principalId
     identityHallQueryId: identityHallQuery.id
     identityHallQueryPrincipalId: identityHallQuery.properties.principalId
+    busName: busName
+    operatorsId: operatorsId
+    identityDeskCommandId: identityDeskCommand.id
+    identityDeskCommandPrincipalId: identityDeskCommand.properties.principalId
+    identityDeskQueryId: identityDeskQuery.id
+    identityDeskQueryPrincipalId: identityDeskQuery.properties.principalId
+    topicId: topicId
+    topicPrincipalId: topicPrincipalId
+    deadLetterAccountId: deadLetterAccountId
   }
 }
 

@@ -132,4 +132,6 @@ output telemetryName string = platform.outputs.telemetryName
 output vaultName string = platform.outputs.vaultName
 output vaultUri string = platform.outputs.vaultUri
 output actionGroupId string = platform.outputs.actionGroupId
+output busName string = platform.outputs.busName
+output busEndpoint string = platform.outputs.busEndpoint
 

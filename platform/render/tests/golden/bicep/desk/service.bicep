@@ -26,6 +26,10 @@ param identityHallCommandId string
 
 param identityHallCommandPrincipalId string
 
+param identityHallQueryId string
+
+param identityHallQueryPrincipalId string
+
 param topicId string
 
 param topicPrincipalId string
@@ -357,6 +361,17 @@ resource roleQueueSenderQueueRebuildHallCommand 'Microsoft.Authorization/roleAss
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39')
     principalType: 'ServicePrincipal'
     description: 'Azure Service Bus Data Sender for hall-command on the queue rebuild of desk.'
+  }
+}
+
+resource roleQueueSenderQueueCommandsHallQuery 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: queueCommands
+  name: guid(queueCommands.id, identityHallQueryId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'))
+  properties: {
+    principalId: identityHallQueryPrincipalId
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39')
+    principalType: 'ServicePrincipal'
+    description: 'Azure Service Bus Data Sender for hall-query on the queue commands of desk.'
   }
 }
 
@@ -747,7 +762,7 @@ resource settingsDeskCommand 'Microsoft.Web/sites/config@2024-11-01' = {
     FUNCTIONS_EXTENSION_VERSION: '~4'
     SKEIN_APP: 'func-desk-command-${suffix}'
     SKEIN_APP_AUDIENCE: appAudience
-    SKEIN_COMMAND_QUEUES: 'desk=${bus.properties.serviceBusEndpoint}commands,desk/rebuild=${bus.properties.serviceBusEndpoint}rebuild,hall=${replace(bus.properties.serviceBusEndpoint, 'sb-skein-desk-${suffix}', 'sb-skein-hall-${suffix}')}commands'
+    SKEIN_COMMAND_QUEUES: 'desk=${bus.properties.serviceBusEndpoint}commands,desk/rebuild=${bus.properties.serviceBusEndpoint}rebuild,hall=${replace(bus.properties.serviceBusEndpoint, 'sb-skein-desk-${suffix}', 'sb-skein-${suffix}')}hall-commands,hall/rebuild=${replace(bus.properties.serviceBusEndpoint, 'sb-skein-desk-${suffix}', 'sb-skein-${suffix}')}hall-rebuild'
     SKEIN_EVENT_STORE: store0.properties.primaryEndpoints.table
     SKEIN_GATEWAY_PRINCIPAL_ID: gatewayPrincipalId
     SKEIN_INTROSPECTION: introspection
@@ -943,7 +958,7 @@ resource settingsDeskQuery 'Microsoft.Web/sites/config@2024-11-01' = {
     SKEIN_APP: 'func-desk-query-${suffix}'
     SKEIN_APP_AUDIENCE: appAudience
     SKEIN_COMMAND_APP: format(siteUrl, 'func-desk-command-${suffix}')
-    SKEIN_COMMAND_QUEUES: 'desk=${bus.properties.serviceBusEndpoint}commands,desk/events=${bus.properties.serviceBusEndpoint}events,desk/rebuild=${bus.properties.serviceBusEndpoint}rebuild,hall=${replace(bus.properties.serviceBusEndpoint, 'sb-skein-desk-${suffix}', 'sb-skein-hall-${suffix}')}commands'
+    SKEIN_COMMAND_QUEUES: 'desk=${bus.properties.serviceBusEndpoint}commands,desk/events=${bus.properties.serviceBusEndpoint}events,desk/rebuild=${bus.properties.serviceBusEndpoint}rebuild,hall=${replace(bus.properties.serviceBusEndpoint, 'sb-skein-desk-${suffix}', 'sb-skein-${suffix}')}hall-commands'
     SKEIN_GATEWAY_PRINCIPAL_ID: gatewayPrincipalId
     SKEIN_INTROSPECTION: introspection
     SKEIN_PERSONAL_KEY: '${vaultUri}keys/desk'
@@ -1046,9 +1061,9 @@ resource siteDeskQueryDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05
   }
 }
 
+output eventsQueueId string = queueEvents.id
 output commandUrl string = format(siteUrl, 'func-desk-command-${suffix}')
 output commandSite string = 'func-desk-command-${suffix}'
 output queryUrl string = format(siteUrl, 'func-desk-query-${suffix}')
 output querySite string = 'func-desk-query-${suffix}'
-output eventsQueueId string = queueEvents.id
 

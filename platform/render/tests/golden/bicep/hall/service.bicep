@@ -22,13 +22,7 @@ param identityHallQueryId string
 
 param identityHallQueryPrincipalId string
 
-param identityDeskCommandId string
-
-param identityDeskCommandPrincipalId string
-
-param identityDeskQueryId string
-
-param identityDeskQueryPrincipalId string
+param busEndpoint string
 
 param appClientId string
 
@@ -293,294 +287,6 @@ resource store1Diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-pre
   }
 }
 
-resource bus 'Microsoft.ServiceBus/namespaces@2024-01-01' = {
-  name: 'sb-skein-hall-${suffix}'
-  location: location
-  sku: {
-    name: 'Standard'
-    tier: 'Standard'
-  }
-  properties: {
-    disableLocalAuth: true
-    minimumTlsVersion: '1.2'
-    publicNetworkAccess: 'Enabled'
-  }
-  tags: {
-    system: 'skein'
-    environment: environment
-    layer: 'hall'
-  }
-}
-
-resource queueCommands 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = {
-  parent: bus
-  name: 'commands'
-  properties: {
-    requiresSession: true
-    requiresDuplicateDetection: false
-    lockDuration: 'PT5M'
-    maxDeliveryCount: 100
-    deadLetteringOnMessageExpiration: true
-  }
-}
-
-resource queueEvents 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = {
-  parent: bus
-  name: 'events'
-  properties: {
-    requiresSession: false
-    requiresDuplicateDetection: false
-    lockDuration: 'PT5M'
-    maxDeliveryCount: 100
-    deadLetteringOnMessageExpiration: true
-  }
-}
-
-resource queueRebuild 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = {
-  parent: bus
-  name: 'rebuild'
-  properties: {
-    requiresSession: false
-    requiresDuplicateDetection: false
-    lockDuration: 'PT5M'
-    maxDeliveryCount: 100
-    deadLetteringOnMessageExpiration: true
-  }
-}
-
-resource roleQueueSenderQueueCommandsHallCommand 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: queueCommands
-  name: guid(queueCommands.id, identityHallCommandId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'))
-  properties: {
-    principalId: identityHallCommandPrincipalId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39')
-    principalType: 'ServicePrincipal'
-    description: 'Azure Service Bus Data Sender for hall-command on the queue commands of hall.'
-  }
-}
-
-resource roleQueueSenderQueueCommandsHallQuery 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: queueCommands
-  name: guid(queueCommands.id, identityHallQueryId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'))
-  properties: {
-    principalId: identityHallQueryPrincipalId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39')
-    principalType: 'ServicePrincipal'
-    description: 'Azure Service Bus Data Sender for hall-query on the queue commands of hall.'
-  }
-}
-
-resource roleQueueSenderQueueEventsHallQuery 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: queueEvents
-  name: guid(queueEvents.id, identityHallQueryId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'))
-  properties: {
-    principalId: identityHallQueryPrincipalId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39')
-    principalType: 'ServicePrincipal'
-    description: 'Azure Service Bus Data Sender for hall-query on the queue events of hall.'
-  }
-}
-
-resource roleQueueSenderQueueRebuildHallQuery 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: queueRebuild
-  name: guid(queueRebuild.id, identityHallQueryId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'))
-  properties: {
-    principalId: identityHallQueryPrincipalId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39')
-    principalType: 'ServicePrincipal'
-    description: 'Azure Service Bus Data Sender for hall-query on the queue rebuild of hall.'
-  }
-}
-
-resource roleQueueSenderQueueCommandsDeskCommand 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: queueCommands
-  name: guid(queueCommands.id, identityDeskCommandId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'))
-  properties: {
-    principalId: identityDeskCommandPrincipalId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39')
-    principalType: 'ServicePrincipal'
-    description: 'Azure Service Bus Data Sender for desk-command on the queue commands of hall.'
-  }
-}
-
-resource roleQueueSenderQueueCommandsDeskQuery 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: queueCommands
-  name: guid(queueCommands.id, identityDeskQueryId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'))
-  properties: {
-    principalId: identityDeskQueryPrincipalId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39')
-    principalType: 'ServicePrincipal'
-    description: 'Azure Service Bus Data Sender for desk-query on the queue commands of hall.'
-  }
-}
-
-resource roleQueueReceiverQueueCommandsOperators 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (operatorsId != '') {
-  scope: queueCommands
-  name: guid(queueCommands.id, operatorsId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'))
-  properties: {
-    principalId: operatorsId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0')
-    principalType: 'Group'
-    description: 'Azure Service Bus Data Receiver for operators on the queue commands of hall.'
-  }
-}
-
-resource roleQueueSenderQueueCommandsOperators 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (operatorsId != '') {
-  scope: queueCommands
-  name: guid(queueCommands.id, operatorsId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'))
-  properties: {
-    principalId: operatorsId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39')
-    principalType: 'Group'
-    description: 'Azure Service Bus Data Sender for operators on the queue commands of hall.'
-  }
-}
-
-resource roleQueueReceiverQueueEventsOperators 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (operatorsId != '') {
-  scope: queueEvents
-  name: guid(queueEvents.id, operatorsId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'))
-  properties: {
-    principalId: operatorsId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0')
-    principalType: 'Group'
-    description: 'Azure Service Bus Data Receiver for operators on the queue events of hall.'
-  }
-}
-
-resource roleQueueSenderQueueEventsOperators 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (operatorsId != '') {
-  scope: queueEvents
-  name: guid(queueEvents.id, operatorsId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'))
-  properties: {
-    principalId: operatorsId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39')
-    principalType: 'Group'
-    description: 'Azure Service Bus Data Sender for operators on the queue events of hall.'
-  }
-}
-
-resource roleQueueReceiverQueueRebuildOperators 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (operatorsId != '') {
-  scope: queueRebuild
-  name: guid(queueRebuild.id, operatorsId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'))
-  properties: {
-    principalId: operatorsId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0')
-    principalType: 'Group'
-    description: 'Azure Service Bus Data Receiver for operators on the queue rebuild of hall.'
-  }
-}
-
-resource roleQueueSenderQueueRebuildOperators 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (operatorsId != '') {
-  scope: queueRebuild
-  name: guid(queueRebuild.id, operatorsId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'))
-  properties: {
-    principalId: operatorsId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39')
-    principalType: 'Group'
-    description: 'Azure Service Bus Data Sender for operators on the queue rebuild of hall.'
-  }
-}
-
-resource roleQueueReceiverQueueCommandsHallCommand 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: queueCommands
-  name: guid(queueCommands.id, identityHallCommandId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'))
-  properties: {
-    principalId: identityHallCommandPrincipalId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0')
-    principalType: 'ServicePrincipal'
-    description: 'Azure Service Bus Data Receiver for hall-command on the queue commands of hall.'
-  }
-}
-
-resource roleQueueReceiverQueueEventsHallQuery 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: queueEvents
-  name: guid(queueEvents.id, identityHallQueryId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'))
-  properties: {
-    principalId: identityHallQueryPrincipalId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0')
-    principalType: 'ServicePrincipal'
-    description: 'Azure Service Bus Data Receiver for hall-query on the queue events of hall.'
-  }
-}
-
-resource roleQueueReceiverQueueRebuildHallQuery 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: queueRebuild
-  name: guid(queueRebuild.id, identityHallQueryId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'))
-  properties: {
-    principalId: identityHallQueryPrincipalId
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0')
-    principalType: 'ServicePrincipal'
-    description: 'Azure Service Bus Data Receiver for hall-query on the queue rebuild of hall.'
-  }
-}
-
-resource busDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
-  scope: bus
-  name: 'to-workspace'
-  properties: {
-    workspaceId: workspaceId
-    metrics: [
-      {
-        enabled: true
-        category: 'AllMetrics'
-      }
-    ]
-    logs: [
-      {
-        enabled: true
-        categoryGroup: 'allLogs'
-      }
-    ]
-  }
-}
-
-resource alertDeadLetters 'Microsoft.Insights/metricAlerts@2018-03-01' = {
-  name: 'sb-skein-hall-dead-letters'
-  location: 'global'
-  properties: {
-    criteria: {
-      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
-      allOf: [
-        {
-          criterionType: 'StaticThresholdCriterion'
-          metricName: 'DeadletteredMessages'
-          name: 'above-zero'
-          operator: 'GreaterThan'
-          threshold: 0
-          timeAggregation: 'Maximum'
-          dimensions: [
-            {
-              name: 'EntityName'
-              operator: 'Include'
-              values: [
-                '*'
-              ]
-            }
-          ]
-        }
-      ]
-    }
-    enabled: true
-    evaluationFrequency: 'PT5M'
-    scopes: [
-      bus.id
-    ]
-    severity: 1
-    windowSize: 'PT5M'
-    actions: [
-      {
-        actionGroupId: actionGroupId
-      }
-    ]
-    autoMitigate: true
-    description: 'Messages could not be handled and were put aside.'
-  }
-  tags: {
-    system: 'skein'
-    environment: environment
-    layer: 'hall'
-  }
-}
-
 resource hostHallCommand 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: 'stskeinhallc${suffix}'
   kind: 'StorageV2'
@@ -786,11 +492,11 @@ resource settingsHallCommand 'Microsoft.Web/sites/config@2024-11-01' = {
     AzureWebJobsStorage__credential: 'managedidentity'
     COMMANDS__clientId: identityHallCommandClientId
     COMMANDS__credential: 'managedidentity'
-    COMMANDS__fullyQualifiedNamespace: 'sb-skein-hall-${suffix}.servicebus.windows.net'
+    COMMANDS__fullyQualifiedNamespace: 'sb-skein-${suffix}.servicebus.windows.net'
     FUNCTIONS_EXTENSION_VERSION: '~4'
     SKEIN_APP: 'func-hall-command-${suffix}'
     SKEIN_APP_AUDIENCE: appAudience
-    SKEIN_COMMAND_QUEUES: 'desk/rebuild=${replace(bus.properties.serviceBusEndpoint, 'sb-skein-hall-${suffix}', 'sb-skein-desk-${suffix}')}rebuild,hall=${bus.properties.serviceBusEndpoint}commands'
+    SKEIN_COMMAND_QUEUES: 'desk/rebuild=${replace(busEndpoint, 'sb-skein-${suffix}', 'sb-skein-desk-${suffix}')}rebuild,hall=${busEndpoint}hall-commands'
     SKEIN_EVENT_STORE: '${store0.properties.primaryEndpoints.table},${store1.properties.primaryEndpoints.table}'
     SKEIN_GATEWAY_PRINCIPAL_ID: gatewayPrincipalId
     SKEIN_INTROSPECTION: introspection
@@ -976,20 +682,20 @@ resource settingsHallQuery 'Microsoft.Web/sites/config@2024-11-01' = {
     AzureWebJobsStorage__credential: 'managedidentity'
     EVENTS__clientId: identityHallQueryClientId
     EVENTS__credential: 'managedidentity'
-    EVENTS__fullyQualifiedNamespace: 'sb-skein-hall-${suffix}.servicebus.windows.net'
+    EVENTS__fullyQualifiedNamespace: 'sb-skein-${suffix}.servicebus.windows.net'
     FUNCTIONS_EXTENSION_VERSION: '~4'
     REBUILD__clientId: identityHallQueryClientId
     REBUILD__credential: 'managedidentity'
-    REBUILD__fullyQualifiedNamespace: 'sb-skein-hall-${suffix}.servicebus.windows.net'
+    REBUILD__fullyQualifiedNamespace: 'sb-skein-${suffix}.servicebus.windows.net'
     SKEIN_APP: 'func-hall-query-${suffix}'
     SKEIN_APP_AUDIENCE: appAudience
     SKEIN_COMMAND_APP: format(siteUrl, 'func-hall-command-${suffix}')
-    SKEIN_COMMAND_QUEUES: 'hall=${bus.properties.serviceBusEndpoint}commands,hall/events=${bus.properties.serviceBusEndpoint}events,hall/rebuild=${bus.properties.serviceBusEndpoint}rebuild'
+    SKEIN_COMMAND_QUEUES: 'desk=${replace(busEndpoint, 'sb-skein-${suffix}', 'sb-skein-desk-${suffix}')}commands,hall=${busEndpoint}hall-commands,hall/events=${busEndpoint}hall-events,hall/rebuild=${busEndpoint}hall-rebuild'
     SKEIN_GATEWAY_PRINCIPAL_ID: gatewayPrincipalId
     SKEIN_INTROSPECTION: introspection
     SKEIN_QUERY_STORE: store0.properties.primaryEndpoints.table
     SKEIN_SERVICE: 'hall'
-    SKEIN_SOURCES: ''
+    SKEIN_SOURCES: 'ticket=desk'
   }
 }
 

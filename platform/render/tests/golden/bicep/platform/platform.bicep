@@ -419,6 +419,93 @@ resource alertRefused 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   }
 }
 
+resource bus 'Microsoft.ServiceBus/namespaces@2024-01-01' = {
+  name: 'sb-skein-${suffix}'
+  location: location
+  sku: {
+    name: 'Standard'
+    tier: 'Standard'
+  }
+  properties: {
+    disableLocalAuth: true
+    minimumTlsVersion: '1.2'
+    publicNetworkAccess: 'Enabled'
+  }
+  tags: {
+    system: 'skein'
+    environment: environment
+    layer: 'platform'
+  }
+}
+
+resource busDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: bus
+  name: 'to-workspace'
+  properties: {
+    workspaceId: workspace.id
+    metrics: [
+      {
+        enabled: true
+        category: 'AllMetrics'
+      }
+    ]
+    logs: [
+      {
+        enabled: true
+        categoryGroup: 'allLogs'
+      }
+    ]
+  }
+}
+
+resource alertDeadLetters 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+  name: 'sb-skein-dead-letters'
+  location: 'global'
+  properties: {
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+      allOf: [
+        {
+          criterionType: 'StaticThresholdCriterion'
+          metricName: 'DeadletteredMessages'
+          name: 'above-zero'
+          operator: 'GreaterThan'
+          threshold: 0
+          timeAggregation: 'Maximum'
+          dimensions: [
+            {
+              name: 'EntityName'
+              operator: 'Include'
+              values: [
+                '*'
+              ]
+            }
+          ]
+        }
+      ]
+    }
+    enabled: true
+    evaluationFrequency: 'PT5M'
+    scopes: [
+      bus.id
+    ]
+    severity: 1
+    windowSize: 'PT5M'
+    actions: [
+      {
+        actionGroupId: actions.id
+      }
+    ]
+    autoMitigate: true
+    description: 'Messages could not be handled and were put aside.'
+  }
+  tags: {
+    system: 'skein'
+    environment: environment
+    layer: 'platform'
+  }
+}
+
 resource topicDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: topic
   name: 'to-workspace'
@@ -483,4 +570,6 @@ output telemetryName string = 'appi-skein-${suffix}'
 output vaultName string = 'kv-skein-${suffix}'
 output vaultUri string = vault.properties.vaultUri
 output actionGroupId string = actions.id
+output busName string = 'sb-skein-${suffix}'
+output busEndpoint string = bus.properties.serviceBusEndpoint
 
