@@ -373,7 +373,13 @@ fn item_id(template: &Template, item: &Item) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use skein_model::arm::{Nested, NewParameter, Of, Text, guid, take, unique_string};
+    use skein_model::arm::{Nested, NewParameter, Of, Text, guid, take, tenant, unique_string};
+    use skein_model::azure::actiongroups::{ActionGroup, ActionGroupActionGroup};
+    use skein_model::azure::frontdoor::{
+        Action, CustomRule, CustomRuleList, FirewallPolicy, MatchCondition, MatchConditionOperator, MatchVariable,
+        RuleType, WebApplicationFirewallPolicyProperties,
+    };
+    use skein_model::azure::keyvault::{Family, Sku, SkuName, Vault, VaultProperties};
     use skein_model::azure::servicebus::{Namespace, Queue, SBQueueProperties, SBSku, SBSkuName};
 
     use super::*;
@@ -689,6 +695,27 @@ mod tests {
             &[
                 r#"Bus: the symbol "Bus" stands twice"#,
                 r#"bus-2: the symbol "bus-2" must be called by letters, digits"#,
+            ],
+        );
+
+        // Literals that the type data does not allow, in a list of a list, too; what Azure computes is Azure's to check.
+        let mut template = Template::new(Scope::Group);
+        let properties = ActionGroupActionGroup::new(true, "dead letters and more");
+        template.add("actions", "ag-desk", ActionGroup::new("global").properties(properties));
+        let vault = |tenant: Of<Text>| VaultProperties::new(Sku::new(Family::A, SkuName::Standard), tenant);
+        template.add("vault", "kv-desk", Vault::new("westeurope", vault("ours".into())));
+        template.add("good", "kv-desk-2", Vault::new("westeurope", vault(tenant().tenant_id())));
+        let everybody = MatchCondition::new(["::/0"], MatchVariable::RemoteAddr, MatchConditionOperator::IpMatch);
+        let rule = CustomRule::new(Action::Block, [everybody], 1, RuleType::RateLimitRule);
+        let rules = CustomRuleList::new().rules([rule.rate_limit_duration_in_minutes(6)]);
+        let properties = WebApplicationFirewallPolicyProperties::new().custom_rules(rules);
+        template.add("wall", "wafdesk", FirewallPolicy::new().properties(properties));
+        refused(
+            &template,
+            &[
+                r#"actions: properties.groupShortName is "dead letters and more", which must be at most 12"#,
+                r#"vault: properties.tenantId is "ours", which must be between 36 and 36, of the pattern ^[0-9a-f"#,
+                "wall: properties.customRules.rules.[].rateLimitDurationInMinutes is 6, which must be between 0 and 5",
             ],
         );
 

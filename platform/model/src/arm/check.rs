@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
-use super::Kind;
+use regex::Regex;
+
 use super::expr::{Expr, Target};
 use super::names::{Letters, NameRule};
 use super::template::{Item, Place, Scope, Source, Template};
-use super::value::Value;
+use super::value::{Key, Object, Value};
+use super::{Bound, Kind};
 
 /// What Azure takes at most of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +121,16 @@ pub enum FlawKind {
         least: usize,
         /// The most.
         most: usize,
+    },
+    /// A literal that the type does not take.
+    #[error("{path} is {found}, which must be {bound}")]
+    Bound {
+        /// Where in the part.
+        path: String,
+        /// The literal, or how long it is.
+        found: String,
+        /// What it may be.
+        bound: String,
     },
     /// A name whose length nobody bounds.
     #[error("nothing bounds the length of the name of {0}: give its parameter a length")]
@@ -292,6 +304,7 @@ impl Check {
                     let (path, target) = ("scope".to_owned(), above.to_string());
                     self.flaw(symbol, place, FlawKind::Dangling { path, target });
                 }
+                self.bounds(symbol, place, target.kind.name, &resource.body);
                 if let Some(name) = target.names.last() {
                     self.name(template, symbol, place, target.kind.name, name, spans);
                 }
@@ -319,6 +332,16 @@ impl Check {
                 self.outer = outer;
             }
         }
+    }
+
+    fn bounds(&mut self, symbol: &str, place: Option<Place>, kind: &str, body: &Object) {
+        let bounds: Vec<&Bound> = crate::azure::bounds(kind).collect();
+        let mut flaws = Vec::new();
+        for (key, value) in body.iter() {
+            let Key::Text(key) = key else { continue };
+            bounded(&bounds, &mut vec![key], value, &mut flaws);
+        }
+        flaws.into_iter().for_each(|flaw| self.flaw(symbol, place, flaw));
     }
 
     fn expr(&mut self, template: &Template, part: &str, place: Option<Place>, path: &str, expr: &Expr, default: bool) {
@@ -461,6 +484,70 @@ impl Check {
                 return self.flaw(next, place, FlawKind::Cycle(way[start..].join(" → ")));
             }
         }
+    }
+}
+
+fn bounded<'v>(bounds: &[&Bound], path: &mut Vec<&'v str>, value: &'v Value, flaws: &mut Vec<FlawKind>) {
+    let (size, text) = match value {
+        Value::Text(text) => (text.chars().count(), Some(text.as_str())),
+        Value::List(list) => (list.len(), None),
+        _ => (0, None),
+    };
+    let size = match value {
+        Value::Int(number) => Some(*number),
+        Value::Text(_) | Value::List(_) => Some(i64::try_from(size).unwrap_or(i64::MAX)),
+        _ => None,
+    };
+    if let Some(size) = size {
+        let here = |bound: &&&Bound| {
+            let way =
+                bound.path.split('.').zip(path.iter()).filter(|(wanted, found)| wanted == *found || *wanted == "*");
+            bound.path.matches('.').count() + 1 == path.len() && way.count() == path.len()
+        };
+        for bound in bounds.iter().filter(here) {
+            let sized = bound.least.is_none_or(|least| size >= least) && bound.most.is_none_or(|most| size <= most);
+            let matched = match (text, bound.pattern.map(Regex::new)) {
+                (Some(text), Some(Ok(pattern))) => pattern.is_match(text),
+                _ => true,
+            };
+            if !(sized && matched) {
+                let found = text.map_or_else(|| size.to_string(), |text| format!("{text:?}"));
+                flaws.push(FlawKind::Bound { path: path.join("."), found, bound: bound.to_string() });
+            }
+        }
+    }
+    match value {
+        Value::List(list) => {
+            for item in list {
+                path.push("[]");
+                bounded(bounds, path, item, flaws);
+                path.pop();
+            }
+        }
+        Value::Object(object) => {
+            for (key, value) in object.iter() {
+                path.push(match key {
+                    Key::Text(key) => key,
+                    Key::Expr(_) => "*",
+                });
+                bounded(bounds, path, value, flaws);
+                path.pop();
+            }
+        }
+        _ => (),
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.least, self.most) {
+            (Some(least), Some(most)) => write!(f, "between {least} and {most}")?,
+            (Some(least), None) => write!(f, "at least {least}")?,
+            (None, Some(most)) => write!(f, "at most {most}")?,
+            (None, None) => (),
+        }
+        let between = if self.least.is_some() || self.most.is_some() { ", " } else { "" };
+        self.pattern.map_or(Ok(()), |pattern| write!(f, "{between}of the pattern {pattern}"))
     }
 }
 

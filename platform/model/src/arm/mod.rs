@@ -64,6 +64,21 @@ impl Kind {
     }
 }
 
+/// What a literal may be at a place of a resource: characters of a text, items of a list, or a number itself.
+#[derive(Debug)]
+pub struct Bound {
+    /// The resource's type.
+    pub kind: &'static str,
+    /// The way to the place, with `[]` for each item and `*` for any name: `properties.rules.[].name`.
+    pub path: &'static str,
+    /// The least.
+    pub least: Option<i64>,
+    /// The most.
+    pub most: Option<i64>,
+    /// What a text matches.
+    pub pattern: Option<&'static str>,
+}
+
 impl PartialEq for Kind {
     fn eq(&self, other: &Self) -> bool {
         (self.name, self.version, self.only) == (other.name, other.version, other.only)

@@ -190,7 +190,7 @@ mod generated;
 
 pub use generated::*;
 
-use crate::arm::{Kind, Text};
+use crate::arm::{Bound, Kind, Text};
 
 object! {
     /// What `subscription()` gives.
@@ -238,6 +238,11 @@ object! {
         /// The tenant's UUID.
         tenant_id: Text = "tenantId",
     }
+}
+
+/// What literals may be in resources of a type.
+pub(crate) fn bounds(kind: &str) -> impl Iterator<Item = &'static Bound> {
+    generated::BOUNDS.iter().filter(move |bound| bound.kind == kind)
 }
 
 /// What is known of a type of resource, by its name.
