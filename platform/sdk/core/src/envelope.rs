@@ -1,5 +1,7 @@
 //! The command envelope: a command on its way through the queue.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -147,7 +149,12 @@ impl Envelope {
             digest.update((part.len() as u64).to_be_bytes());
             digest.update(part.as_bytes());
         }
-        digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let digest = digest.finalize();
+        let mut text = String::with_capacity(2 * digest.len());
+        for byte in digest {
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
     }
 }
 

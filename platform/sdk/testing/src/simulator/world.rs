@@ -575,10 +575,12 @@ impl World {
 
     fn note(&mut self, text: std::fmt::Arguments<'_>) {
         self.line.clear();
-        let _ = write!(self.line, "{:>5} {:>9.3}s {text}", self.steps, self.now.as_secs_f64());
+        let _ = write!(self.line, "{text}");
+        self.hasher.write_usize(self.steps);
+        self.hasher.write_u128(self.now.as_nanos());
         self.hasher.write(self.line.as_bytes());
         if self.traced {
-            self.trace.push(self.line.clone());
+            self.trace.push(format!("{:>5} {:>9.3}s {}", self.steps, self.now.as_secs_f64(), self.line));
         }
     }
 
