@@ -14,6 +14,8 @@ use azure_core::error::{Error, ErrorKind};
 use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request as HttpRequest, Url};
 use azure_core::time::{OffsetDateTime, parse_rfc7231};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde_json::value::RawValue;
@@ -141,6 +143,7 @@ fn literal(filter: &str, start: &str) -> Option<String> {
 fn read_value(edm: Option<&str>, value: &Json) -> Option<Value> {
     Some(match (edm, value) {
         (Some("Edm.Int64"), Json::String(number)) => Value::Int64(number.parse().ok()?),
+        (Some("Edm.Binary"), Json::String(text)) => Value::Binary(STANDARD.decode(text).ok()?),
         (None, Json::String(text)) => Value::String(text.clone()),
         (None, Json::Bool(flag)) => Value::Bool(*flag),
         // The engine writes no others.
@@ -176,7 +179,10 @@ fn write_entity(partition: &str, row: &StoredRow) -> Json {
             Value::String(text) => json!(text),
             Value::Bool(flag) => json!(flag),
             Value::Double(number) => json!(number),
-            Value::Binary(_) => Json::Null,
+            Value::Binary(bytes) => {
+                json.insert(format!("{name}@odata.type"), json!("Edm.Binary"));
+                json!(STANDARD.encode(bytes))
+            }
         };
         json.insert(name.clone(), value);
     }

@@ -13,6 +13,7 @@
 //! | partition | row | holds |
 //! |---|---|---|
 //! | `{person}` | `K` | the wrapped data key; absent: no key, nothing can be read |
+//! | `{person}` | `N~{key's name}` | that this key had its row once: an insertion that arrives after the erasure brings nothing back |
 //! | `{person}` | `X~{command id}` | that this erasure has been done: a redelivery does not touch a newer key |
 
 use std::fmt;
@@ -279,7 +280,11 @@ impl KeyRing {
                 .with("Version", wrapped.version.as_str())
                 .with("Wrapped", Value::Binary(wrapped.bytes.clone()))
                 .with("Time", format_time(self.clock.now()));
-            match self.store.transact(PERSONS_TABLE, &encode_key(person), &[Operation::Insert(row)]).await {
+            // This row stays when the key goes. So an attempt whose fate was unknown, and that was repeated, cannot be
+            // applied after an erasure, when nothing else would stand in its way.
+            let once = Row::new(format!("N~{}", key.name())).with("Time", format_time(self.clock.now()));
+            let operations = [Operation::Insert(row), Operation::Insert(once)];
+            match self.store.transact(PERSONS_TABLE, &encode_key(person), &operations).await {
                 Ok(_) => {
                     self.remember(&key);
                     return Ok(key);

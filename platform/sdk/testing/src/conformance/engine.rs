@@ -23,9 +23,9 @@ use skein_core::{
 };
 
 pub use super::personal::{
-    a_person_has_one_key_whoever_made_it, an_erasure_done_again_spares_a_newer_key,
-    an_erasure_survives_a_crash_at_every_call, erasing_needs_a_table_of_persons,
-    what_is_sealed_is_readable_until_its_person_is_erased,
+    a_key_that_arrives_late_does_not_come_back, a_person_has_one_key_whoever_made_it,
+    an_erasure_done_again_spares_a_newer_key, an_erasure_survives_a_crash_at_every_call,
+    erasing_needs_a_table_of_persons, what_is_sealed_is_readable_until_its_person_is_erased,
 };
 use crate::doubles::{Accident, Call, ManualClock, MemoryBus, MemoryQueue, Recorder};
 
@@ -62,7 +62,8 @@ macro_rules! engine_cases {
             a_gap_is_looked_after, a_view_is_rebuilt_beside_the_live_one, a_rebuild_goes_on_after_a_crash,
             a_short_source_fails_the_rebuild, a_view_is_read_with_one_read,
             what_is_sealed_is_readable_until_its_person_is_erased, an_erasure_survives_a_crash_at_every_call,
-            an_erasure_done_again_spares_a_newer_key, a_person_has_one_key_whoever_made_it, erasing_needs_a_table_of_persons
+            an_erasure_done_again_spares_a_newer_key, a_person_has_one_key_whoever_made_it,
+            a_key_that_arrives_late_does_not_come_back, erasing_needs_a_table_of_persons
         }
     };
 }

@@ -3,8 +3,8 @@
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use async_trait::async_trait;
@@ -313,6 +313,58 @@ pub async fn a_person_has_one_key_whoever_made_it(store: Arc<dyn TableStore>) {
     let fault = keys.seal("race-away", "c", &SECRET.to_owned()).await.expect_err("the vault is away");
     assert!(fault.is_transient() && !fault.to_string().contains("xample"), "{fault}");
     keys.seal("race-away", "c", &SECRET.to_owned()).await.expect("it is back");
+}
+
+/// The insertion of a key whose answer was lost, and that was repeated, arrives after the erasure: it brings nothing back.
+pub async fn a_key_that_arrives_late_does_not_come_back(store: Arc<dyn TableStore>) {
+    let vault = Arc::<MemoryVault>::default();
+    let held = Arc::new(Held { inner: store.clone(), first: Mutex::default() });
+    let keys = KeyRing::new(held.clone(), vault.clone(), ManualClock::new());
+    let contact = keys.seal("late", "c1", &SECRET.to_owned()).await.expect("sealed");
+    assert_eq!(keys.open(&contact).await.expect("readable").as_deref(), Some(SECRET));
+    keys.erase("late", &CommandId::new("late-1").expect("a valid id")).await.expect("erased");
+    let first = held.first.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    assert!(!first.is_empty(), "the first attempt was held");
+    let late = store.transact(PERSONS_TABLE, "late", &first).await;
+    assert!(matches!(late, Err(TransactError::Conflict(_))), "{late:?}");
+    assert_eq!(keys.open(&contact).await.expect("readable"), None);
+}
+
+/// A store whose first transaction stays on its way, nobody knows for how long.
+struct Held {
+    inner: Arc<dyn TableStore>,
+    first: Mutex<Vec<Operation>>,
+}
+
+#[async_trait]
+impl TableStore for Held {
+    async fn get(&self, table: &str, partition: &str, key: &str) -> Result<Option<StoredRow>, TableError> {
+        self.inner.get(table, partition, key).await
+    }
+
+    async fn query(&self, table: &str, range: &Range, from: Option<&Continuation>) -> Result<Page, TableError> {
+        self.inner.query(table, range, from).await
+    }
+
+    async fn sweep(&self, table: &str, sweep: &Sweep, from: Option<&Continuation>) -> Result<SweepPage, TableError> {
+        self.inner.sweep(table, sweep, from).await
+    }
+
+    async fn transact(
+        &self,
+        table: &str,
+        partition: &str,
+        operations: &[Operation],
+    ) -> Result<Vec<Option<Etag>>, TransactError> {
+        {
+            let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+            if first.is_empty() {
+                *first = operations.to_vec();
+                return Err(TransactError::Unknown("on its way".to_owned()));
+            }
+        }
+        self.inner.transact(table, partition, operations).await
+    }
 }
 
 /// An app without a table of persons does not say that somebody is erased.

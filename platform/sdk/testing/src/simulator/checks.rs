@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use skein_core::personal::{KeyRing, PERSONS_TABLE};
 use skein_core::store::{CommitMeta, EVENTS_TABLE, EventStore, Outcome, OutcomeStatus, StoredEvent};
-use skein_core::table::{Operation, Row};
+use skein_core::table::{Operation, Row, Value};
 use skein_core::views::{Phase, ViewReader, read_state};
 use skein_core::{
     Aggregate, AggregateId, CloudEvent, Command, Context, ContractSet, DomainEvent, Envelope, Handle, Outgoing,
@@ -13,15 +14,17 @@ use skein_core::{
 };
 
 use super::domain::{
-    Deposit, Label, Look, Note, Open, Owners, Pay, Purse, Purses, Receive, Rich, Start, Step, Transfer, Withdraw,
+    Deposit, Forget, Label, Look, Note, Open, Owners, Pay, Purse, Purses, Receive, Rich, SECRET, Sign, Start, Step,
+    Transfer, Withdraw, secret,
 };
 use super::history::{Calm, at_once};
 use super::plan::Plan;
 use super::text_of;
 use super::world::{Journal, Said, World};
+use crate::doubles::{ManualClock, MemoryVault};
 
 /// The names of all checks.
-pub const CHECKS: [&str; 22] = [
+pub const CHECKS: [&str; 25] = [
     "everything_ends",
     "versions_are_gapless",
     "rows_are_immutable",
@@ -43,6 +46,9 @@ pub const CHECKS: [&str; 22] = [
     "poison_blocks_nobody",
     "conflict_retries_are_bounded",
     "coins_are_conserved",
+    "personal_data_is_sealed",
+    "erased_data_is_unreadable",
+    "other_data_stays_readable",
     // Over two runs of one seed, so it is not in here: whoever runs both compares them.
     "adapters_agree",
 ];
@@ -87,6 +93,8 @@ pub(crate) fn all(plan: &Plan, past: &Ledger, world: &mut World) {
     dead_letters(world, &ledger, &mut found);
     views(plan, world, &calm, &ledger, &mut found);
     coins(&ledger, &mut found);
+    sealed(world, &mut found);
+    persons(world, &calm, &ledger, &mut found);
     for (check, what) in found {
         world.journal.violate(check, what);
     }
@@ -103,6 +111,7 @@ enum State {
 struct Expected {
     events: Vec<(String, u32, String)>,
     commands: Vec<Outgoing>,
+    erasures: Vec<String>,
     result: Result<String, String>,
 }
 
@@ -116,9 +125,15 @@ fn decide<A: Handle<C>, C: Command>(state: &A, envelope: &Envelope, context: &Co
                 .filter_map(|event| Some((event.name().into(), event.version(), event.encode().ok()?.get().into())))
                 .collect(),
             commands: decision.commands,
+            erasures: decision.erasures,
             result: Ok(serde_json::to_string(&decision.reply).ok()?),
         },
-        Err(error) => Expected { events: Vec::new(), commands: Vec::new(), result: Err(error.code().to_owned()) },
+        Err(error) => Expected {
+            events: Vec::new(),
+            commands: Vec::new(),
+            erasures: Vec::new(),
+            result: Err(error.code().to_owned()),
+        },
     })
 }
 
@@ -139,6 +154,8 @@ impl State {
                 Withdraw::TYPE => decide::<_, Withdraw>(purse, envelope, context),
                 Look::TYPE => decide::<_, Look>(purse, envelope, context),
                 Label::TYPE => decide::<_, Label>(purse, envelope, context),
+                Sign::TYPE => decide::<_, Sign>(purse, envelope, context),
+                Forget::TYPE => decide::<_, Forget>(purse, envelope, context),
                 Pay::TYPE => decide::<_, Pay>(purse, envelope, context),
                 Receive::TYPE => decide::<_, Receive>(purse, envelope, context),
                 _ => None,
@@ -324,7 +341,8 @@ impl Account {
                 .iter()
                 .map(|event| (event.name.clone(), event.version, event.payload.get().to_owned()))
                 .collect();
-            if events != expected.events || commit.commands != expected.commands {
+            if events != expected.events || commit.commands != expected.commands || commit.erasures != expected.erasures
+            {
                 let text = format!("{place}: {events:?}, but on {:?} it is {:?}", self.state, expected.events);
                 found.push(("commits_follow_from_their_prefix", text));
             }
@@ -387,7 +405,7 @@ fn row_of(operation: &Operation) -> Option<&Row> {
 
 fn int(row: &Row, name: &str) -> Option<u64> {
     match row.properties.get(name) {
-        Some(skein_core::table::Value::Int64(number)) => u64::try_from(*number).ok(),
+        Some(Value::Int64(number)) => u64::try_from(*number).ok(),
         _ => None,
     }
 }
@@ -404,6 +422,7 @@ struct ReadCommit {
     events: Vec<StoredEvent>,
     publications: Vec<String>,
     commands: Vec<Outgoing>,
+    erasures: Vec<String>,
 }
 
 impl ReadCommit {
@@ -419,6 +438,10 @@ impl ReadCommit {
                 .unwrap_or_default(),
             commands: match json("Commands") {
                 Some(commands) => serde_json::from_str(&commands).ok()?,
+                None => Vec::new(),
+            },
+            erasures: match json("Erasures") {
+                Some(persons) => serde_json::from_str(&persons).ok()?,
                 None => Vec::new(),
             },
         })
@@ -629,6 +652,64 @@ fn view<P: Projection>(world: &World, calm: &Arc<Calm>, reader: &ViewReader, led
             other => {
                 let text = format!("{} {partition} {row} is {other:?}, not {expected:?}", P::NAME);
                 found.push(("views_equal_their_fold", text));
+            }
+        }
+    }
+}
+
+/// Whatever was stored, sent, published or told holds nothing readable about anybody.
+fn sealed(world: &World, found: &mut Found) {
+    let mut look = |place: &dyn Fn() -> String, bytes: &[u8]| {
+        if bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()) {
+            found.push(("personal_data_is_sealed", format!("{} holds plaintext", place())));
+        }
+    };
+    for (table, partition, rows) in world.rows.tables.all() {
+        for row in rows.values() {
+            for (name, value) in &row.properties {
+                let bytes = match value {
+                    Value::String(text) => text.as_bytes(),
+                    Value::Binary(bytes) => bytes,
+                    Value::Int64(_) | Value::Bool(_) | Value::Double(_) => continue,
+                };
+                look(&|| format!("{table} {partition} {} {name}", row.key), bytes);
+            }
+        }
+    }
+    for (id, bodies) in &world.journal.sent {
+        bodies.iter().for_each(|body| look(&|| format!("the message {id}"), body));
+    }
+    for message in world.commands.dead.iter().chain(&world.events.dead).chain(&world.rebuild.dead) {
+        look(&|| format!("the dead letter {}", message.id), &message.body);
+    }
+    world.journal.published.iter().for_each(|event| look(&|| "a published event".to_owned(), event));
+    for told in &world.journal.told {
+        look(&|| format!("what client {} was told", told.client), format!("{:?}", told.said).as_bytes());
+    }
+}
+
+/// Whoever was erased cannot be read, by nobody and for ever; everybody else can.
+fn persons(world: &World, calm: &Arc<Calm>, ledger: &Ledger, found: &mut Found) {
+    let persons = &world.journal.persons;
+    let stored: BTreeSet<&str> =
+        world.rows.tables.partitions(PERSONS_TABLE).filter_map(|(_, rows)| rows.get("K")?.str("Name")).collect();
+    for name in stored.iter().filter(|name| persons.doomed.contains(**name)) {
+        found.push(("erased_data_is_unreadable", format!("the key {name} is still there")));
+    }
+    for name in persons.made.difference(&persons.gone).filter(|name| !stored.contains(name.as_str())) {
+        found.push(("other_data_stays_readable", format!("the key {name} is lost")));
+    }
+    let keys = KeyRing::new(calm.clone(), Arc::<MemoryVault>::default(), ManualClock::new());
+    for (partition, account) in &ledger.accounts {
+        let State::Purse(Purse { contact: Some(contact), .. }) = &account.state else { continue };
+        let sealed_with = serde_json::to_value(contact).ok().and_then(|json| json["key"].as_str().map(str::to_owned));
+        let name = sealed_with.unwrap_or_default();
+        let expected = stored.contains(name.as_str()).then(|| secret(contact.person()));
+        match at_once(keys.open(contact)) {
+            Ok(opened) if opened == expected => {}
+            other => {
+                let check = if expected.is_some() { "other_data_stays_readable" } else { "erased_data_is_unreadable" };
+                found.push((check, format!("{partition} opens as {other:?}, not {expected:?}")));
             }
         }
     }

@@ -3,14 +3,22 @@
 
 use serde::{Deserialize, Serialize};
 use skein_core::{
-    Aggregate, Command, Context, Contract, Decision, Handle, IdError, Never, Outgoing, Partitioning, Projection,
-    Publication, Reaction, Rejection, Source, TopList, Touch,
+    Aggregate, Command, Context, Contract, Decision, Handle, IdError, Never, Outgoing, Partitioning, Personal,
+    Projection, Publication, Reaction, Rejection, Source, TopList, Touch,
 };
 
 /// The service's name.
 pub const SERVICE: &str = "bank";
 /// The tables of the service.
-pub const TABLES: [&str; 7] = ["events", "faults", "reactions", "generations", "purses", "owners", "rich"];
+pub const TABLES: [&str; 8] = ["events", "faults", "persons", "reactions", "generations", "purses", "owners", "rich"];
+
+/// What all that is personal begins with, so that it can be searched for.
+pub(crate) const SECRET: &str = "Zenobia";
+
+/// A person's contact.
+pub(crate) fn secret(person: &str) -> String {
+    format!("{SECRET} alias {person}, {person}@palmyra.example")
+}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Opened {
@@ -41,6 +49,16 @@ pub(crate) struct Labelled {
     pub label: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Signed {
+    pub contact: Personal<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Forgotten {
+    pub person: String,
+}
+
 skein_core::events! {
     pub(crate) enum PurseEvent {
         Opened(Opened) = ("PurseOpened", 1),
@@ -48,6 +66,8 @@ skein_core::events! {
         Withdrawn(Withdrawn) = ("CoinsWithdrawn", 1),
         Refused(PaymentRefused) = ("PaymentRefused", 1),
         Labelled(Labelled) = ("PurseLabelled", 1),
+        Signed(Signed) = ("PurseSigned", 1),
+        Forgotten(Forgotten) = ("PersonForgotten", 1),
     }
 }
 
@@ -84,10 +104,23 @@ impl Contract for BalanceChanged {
     const CATEGORY: &'static str = "purse";
 }
 
-/// The label as new code publishes it.
+/// The label as new code publishes it, and who signed last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LabelSet {
     pub label: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Personal<String>>,
+}
+
+/// The fact that a person's key is gone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PersonForgotten {
+    pub person: String,
+}
+
+impl Contract for PersonForgotten {
+    const TYPE: &'static str = "bank.PersonForgotten";
+    const CATEGORY: &'static str = "purse";
 }
 
 impl Contract for LabelSet {
@@ -187,6 +220,26 @@ impl Command for Label {
     const TYPE: &'static str = "Label";
 }
 
+/// Known to new code only.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Sign {
+    pub contact: Personal<String>,
+}
+
+impl Command for Sign {
+    const TYPE: &'static str = "Sign";
+}
+
+/// Known to new code only.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Forget {
+    pub person: String,
+}
+
+impl Command for Forget {
+    const TYPE: &'static str = "Forget";
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Pay {
     pub transfer: String,
@@ -208,7 +261,7 @@ impl Command for Receive {
 }
 
 macro_rules! purse {
-    ($name:ident, $event:ident $(, $variant:ident)?) => {
+    ($name:ident, $event:ident $(, $labelled:ident, $signed:ident, $forgotten:ident)?) => {
         #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
         pub(crate) struct $name {
             pub owner: String,
@@ -216,6 +269,8 @@ macro_rules! purse {
             pub changes: u64,
             #[serde(default)]
             pub label: String,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub contact: Option<Personal<String>>,
         }
 
         impl Aggregate for $name {
@@ -229,7 +284,11 @@ macro_rules! purse {
                     $event::Deposited(deposited) => self.coins += deposited.coins,
                     $event::Withdrawn(withdrawn) => self.coins -= withdrawn.coins,
                     $event::Refused(_) => {}
-                    $($event::$variant(labelled) => self.label.clone_from(&labelled.label),)?
+                    $(
+                        $event::$labelled(labelled) => self.label.clone_from(&labelled.label),
+                        $event::$signed(signed) => self.contact = Some(signed.contact.clone()),
+                        $event::$forgotten(_) => {}
+                    )?
                 }
             }
 
@@ -240,9 +299,18 @@ macro_rules! purse {
                     $event::Deposited(change) => (change.coins, change.transfer.clone().map(|id| (id, Step::Received))),
                     $event::Withdrawn(change) => (-change.coins, change.transfer.clone().map(|id| (id, Step::Paid))),
                     $event::Refused(refused) => (0, Some((refused.transfer.clone(), Step::Refused))),
-                    $($event::$variant(labelled) => {
-                        return Some(Publication::of(&LabelSet { label: labelled.label.clone() }));
-                    })?
+                    $(
+                        $event::$labelled(labelled) => {
+                            return Some(Publication::of(&LabelSet { label: labelled.label.clone(), contact: None }));
+                        }
+                        $event::$signed(signed) => {
+                            let contact = Some(signed.contact.clone());
+                            return Some(Publication::of(&LabelSet { label: self.label.clone(), contact }));
+                        }
+                        $event::$forgotten(forgotten) => {
+                            return Some(Publication::of(&PersonForgotten { person: forgotten.person.clone() }));
+                        }
+                    )?
                 };
                 let owner = if self.owner.is_empty() { "nobody".to_owned() } else { self.owner.clone() };
                 Some(Publication::of(&BalanceChanged { owner, coins: self.coins, delta, transfer }))
@@ -331,7 +399,7 @@ macro_rules! purse {
     };
 }
 
-purse!(Purse, PurseEvent, Labelled);
+purse!(Purse, PurseEvent, Labelled, Signed, Forgotten);
 purse!(OldPurse, OldPurseEvent);
 
 impl Handle<Label> for Purse {
@@ -340,6 +408,29 @@ impl Handle<Label> for Purse {
 
     fn decide(&self, command: &Label, _: &Context) -> Result<Decision<Self, ()>, Never> {
         Ok(Decision::none().event(Labelled { label: command.label.clone() }))
+    }
+}
+
+impl Handle<Sign> for Purse {
+    type Error = Refusal;
+    type Reply = Personal<String>;
+
+    fn decide(&self, command: &Sign, _: &Context) -> Result<Decision<Self, Personal<String>>, Refusal> {
+        if self.owner.is_empty() {
+            return Err(Refusal::NotOpen);
+        }
+        let contact = command.contact.clone();
+        Ok(Decision::reply(contact.clone()).event(Signed { contact }))
+    }
+}
+
+impl Handle<Forget> for Purse {
+    type Error = Never;
+    type Reply = ();
+
+    fn decide(&self, command: &Forget, _: &Context) -> Result<Decision<Self, ()>, Never> {
+        let person = command.person.clone();
+        Ok(Decision::none().event(Forgotten { person: person.clone() }).erase(person))
     }
 }
 
@@ -476,6 +567,8 @@ pub(crate) struct PurseRow {
     pub total: i64,
     pub events: u64,
     pub label: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Personal<String>>,
 }
 
 impl PurseRow {
@@ -502,7 +595,12 @@ impl Projection for Purses {
         let row = row.unwrap_or_default();
         Some(match event {
             PurseFacts::Balance(balance) => row.after(balance),
-            PurseFacts::Label(label) => PurseRow { events: row.events + 1, label: label.label.clone(), ..row },
+            PurseFacts::Label(LabelSet { label, contact }) => PurseRow {
+                events: row.events + 1,
+                label: label.clone(),
+                contact: contact.clone().or(row.contact),
+                ..row
+            },
         })
     }
 }

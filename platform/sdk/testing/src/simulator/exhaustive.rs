@@ -69,6 +69,16 @@ pub fn scripts() -> Vec<Script> {
         plan.schedule = Schedule::Script { switch: None, reversed: false, alternate: true, strike: None };
         all.push(of(&format!("{name} on a stale cache"), Kind::All, plan));
     }
+    // A contact, its erasure, the retry of the first that comes too late, and a new contact.
+    let person = || "ann".to_owned();
+    let (sign, forget) = (Ask::Sign(purse(), person()), Ask::Forget(purse(), person()));
+    let mut erasure = Plan::script(History::Opened, [sign.clone(), forget, sign.clone(), sign]);
+    for (n, client) in erasure.clients.iter_mut().enumerate() {
+        client.start = n as u64 * 10_000;
+    }
+    erasure.clients[2].key = erasure.clients[0].key.clone();
+    all.push(of("an erasure, and a retry that comes after it", Kind::All, erasure.clone()));
+    all.push(of("an erasure by two workers at once", Kind::Locks, erasure));
     // Old code does not know labels; it is replaced after two minutes.
     let versions = [
         ("a label, received by old code first", [Era::Old, Era::New], Era::New, vec![Ask::Label(purse())]),

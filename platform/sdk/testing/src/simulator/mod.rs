@@ -58,6 +58,9 @@
 //! | poison ends in the dead-letter queue, and nothing else does | `poison_is_dead_lettered` | `SwallowsPoison` |
 //! | poison blocks no other session | `poison_blocks_nobody` | `HoldsPoison` |
 //! | conflict retries are bounded | `conflict_retries_are_bounded` | `RetriesForEver` |
+//! | queues, dead letters, events, snapshots, views, outcomes and faults hold no plaintext | `personal_data_is_sealed` | `ForgetsToSeal` |
+//! | an erased person's key is gone before the fact is published, and never comes back | `erased_data_is_unreadable` | `KeepsKeys` |
+//! | an erasure takes the keys that were there, once; whoever was not erased stays readable | `other_data_stays_readable` | `ErasesAgain` |
 //! | embedded and Azure adapters go the same way from one seed | `adapters_agree` | a transport that loses conditions, in `skein-sim` |
 //! | everything comes to an end | `everything_ends` | `KeepsFailures` |
 //! | nothing is paid twice, no transfer stays under way | `coins_are_conserved` | `PaysTwice` |

@@ -39,6 +39,10 @@ pub enum Ask {
     Look(String),
     /// Label a purse, which old code does not know.
     Label(String),
+    /// Put a person's contact, sealed, on a purse. Old code does not know it.
+    Sign(String, String),
+    /// Erase a person, by an event of a purse. Old code does not know it.
+    Forget(String, String),
     /// Transfer coins, by the transfer's id, from one purse to another.
     Transfer(String, String, String, i64),
 }
@@ -205,6 +209,7 @@ impl Plan {
                 _ => Poison::Event,
             });
         }
+        personal_asks(seed, &mut clients);
         let era = |chance: &mut Chance| if two_versions && chance.one_in(2) { Era::Old } else { Era::New };
         let workers = (0..=chance.below(3)).map(|_| era(&mut chance)).collect();
         let viewers = (0..=chance.below(2)).map(|_| era(&mut chance)).collect();
@@ -283,8 +288,32 @@ impl Plan {
     }
 }
 
+/// In one run of five somebody signs a purse and is erased; the signature may come again later, as a retry and anew.
+fn personal_asks(seed: u64, clients: &mut Vec<Client>) {
+    // By chances of their own, so that all other seeds stay what they were.
+    let mut chance = Chance::new(seed ^ 0x0005_EA1E_D000_5EA1);
+    if !chance.one_in(5) {
+        return;
+    }
+    let (purse, person) = (chance.of(&PURSES).to_owned(), chance.of(&["ann", "bob"]).to_owned());
+    let sign = Ask::Sign(purse.clone(), person.clone());
+    let mut add = |key: &str, ask: Ask, start: u64, wait: Option<u64>| {
+        clients.push(Client { start, wait, ..Client::new(key, ask) });
+    };
+    add("signature", sign.clone(), chance.of(&[0, 5, 900]), chance.of(&[None, Some(1_500)]));
+    if !chance.one_in(5) {
+        add("erasure", Ask::Forget(purse, person), chance.of(&[0, 900, 5_000, 60_000]), None);
+    }
+    if chance.one_in(2) {
+        add("signature", sign.clone(), chance.of(&[1_000, 30_000, 400_000]), Some(1_500));
+    }
+    if !chance.one_in(3) {
+        add("another signature", sign, chance.of(&[1_000, 10_000, 120_000]), None);
+    }
+}
+
 impl Client {
-    fn new(key: &str, ask: Ask) -> Self {
+    pub(crate) fn new(key: &str, ask: Ask) -> Self {
         Client { start: 0, key: key.to_owned(), ask, wait: None, again: false }
     }
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use skein_core::handler::{CommandHandler, Delivery, Ports};
+use skein_core::personal::KeyRing;
 use skein_core::ports::{CommandQueue, EventBus, Message, TableStore};
 use skein_core::republish::{RebuildMessage, Start as Begin};
 use skein_core::submit::{Settled, Submission, SubmitError, Submitted, Submitter};
@@ -16,8 +17,8 @@ use skein_core::views::ViewsHandler;
 use skein_core::{Aggregate, AggregateId, Command, CommandId, Envelope, Handle, Principal, Trace, encode_key};
 
 use super::domain::{
-    Deposit, FollowPurses, Label, Look, Note, OldPurse, OldPurses, Open, Owners, Pay, Purse, Purses, Receive, Rich,
-    SERVICE, Start, Transfer, Withdraw,
+    Deposit, FollowPurses, Forget, Label, Look, Note, OldPurse, OldPurses, Open, Owners, Pay, Purse, Purses, Receive,
+    Rich, SERVICE, Sign, Start, Transfer, Withdraw, secret,
 };
 use super::history;
 use super::plan::{Ask, Client, Era, Plan, Poison};
@@ -26,6 +27,7 @@ use super::rows::Rows;
 use super::sabotage::{Sabotage, Sabotaged};
 use super::world::{Answer, Channel, Effect, Remembered, Request, Said, Told, World};
 use super::{Report, checks};
+use crate::doubles::MemoryVault;
 
 /// The id of the rebuild that a plan may ask for.
 const REBUILD: &str = "rebuild";
@@ -127,6 +129,8 @@ struct Run<'a> {
     store: Arc<dyn TableStore>,
     queue: Arc<dyn CommandQueue>,
     bus: Arc<dyn EventBus>,
+    /// It never fails: what becomes of its keys is decided by the tables.
+    vault: Arc<MemoryVault>,
     ready: Arc<Ready>,
     processes: Vec<Process>,
     tasks: Vec<Option<(usize, Task, Waker)>>,
@@ -150,6 +154,7 @@ impl<'a> Run<'a> {
             store,
             queue,
             bus,
+            vault: Arc::default(),
             ready: Arc::new(Ready::default()),
             processes,
             tasks: Vec::new(),
@@ -245,6 +250,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The key ring of one process.
+    fn keys(&self) -> KeyRing {
+        KeyRing::new(self.store.clone(), self.vault.clone(), Arc::new(ModelClock(self.wire.clone())))
+    }
+
     fn begin(&mut self, process: usize) {
         self.processes[process].alive = true;
         let wire = self.wire.clone();
@@ -252,10 +262,11 @@ impl<'a> Run<'a> {
             Role::Client(n) => {
                 let client = self.plan.clients[n].clone();
                 let submitter = Submitter::new(SERVICE, self.ports());
-                self.spawn(process, ask(wire, submitter, n, client));
+                let sabotage = self.plan.sabotage;
+                self.spawn(process, ask(wire, submitter, self.keys(), n, client, sabotage));
             }
             Role::Worker(era) => {
-                let handler = Arc::new(handler(era, self.ports()));
+                let handler = Arc::new(handler(era, self.ports()).personal(&self.keys()));
                 for _ in 0..self.plan.lanes {
                     self.spawn(process, work(wire.clone(), handler.clone(), era, self.plan.sabotage));
                 }
@@ -285,6 +296,8 @@ pub(super) fn handler(era: Era, ports: Ports) -> CommandHandler {
             .handle::<Purse, Withdraw>()
             .handle::<Purse, Look>()
             .handle::<Purse, Label>()
+            .handle::<Purse, Sign>()
+            .handle::<Purse, Forget>()
             .handle::<Purse, Pay>()
             .handle::<Purse, Receive>(),
         Era::Old => handler
@@ -381,7 +394,7 @@ pub(super) fn principal() -> Principal {
 }
 
 /// A client: asks until it has an answer.
-async fn ask(wire: Wire, submitter: Submitter, n: usize, client: Client) {
+async fn ask(wire: Wire, submitter: Submitter, keys: KeyRing, n: usize, client: Client, sabotage: Option<Sabotage>) {
     let mut left = if client.again { 2 } else { 1 };
     for _ in 0..PATIENCE {
         let told = match &client.ask {
@@ -398,6 +411,19 @@ async fn ask(wire: Wire, submitter: Submitter, n: usize, client: Client) {
             Ask::Look(purse) => submit::<Purse, _>(&submitter, purse, &client, Look {}).await,
             Ask::Label(purse) => {
                 submit::<Purse, _>(&submitter, purse, &client, Label { label: client.key.clone() }).await
+            }
+            Ask::Sign(purse, person) if sabotage == Some(Sabotage::ForgetsToSeal) => {
+                submit::<Purse, _>(&submitter, purse, &client, Label { label: secret(person) }).await
+            }
+            Ask::Sign(purse, person) => {
+                let command = CommandId::of_client(&principal(), &client.key);
+                match keys.seal(person, command.as_str(), &secret(person)).await {
+                    Ok(contact) => submit::<Purse, _>(&submitter, purse, &client, Sign { contact }).await,
+                    Err(fault) => Err(fault.to_string()),
+                }
+            }
+            Ask::Forget(purse, person) => {
+                submit::<Purse, _>(&submitter, purse, &client, Forget { person: person.clone() }).await
             }
             Ask::Transfer(transfer, from, to, coins) => {
                 let start = Start { from: from.clone(), to: to.clone(), coins: *coins };
@@ -461,7 +487,9 @@ fn target(ask: &Ask) -> (&'static str, &str) {
         | Ask::Deposit(purse, _)
         | Ask::Withdraw(purse, _)
         | Ask::Look(purse)
-        | Ask::Label(purse) => ("purse", purse),
+        | Ask::Label(purse)
+        | Ask::Sign(purse, _)
+        | Ask::Forget(purse, _) => ("purse", purse),
         Ask::Transfer(transfer, ..) => ("transfer", transfer),
     }
 }

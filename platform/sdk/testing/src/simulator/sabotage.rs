@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
+use skein_core::personal::PERSONS_TABLE;
 use skein_core::ports::{CommandQueue, EventBus, Message, SendError, TableError, TableStore, TransactError};
 use skein_core::republish::{RebuildMessage, Slice};
 use skein_core::store::EVENTS_TABLE;
@@ -69,11 +70,17 @@ pub enum Sabotage {
     ReadsWrongly,
     /// What can never be handled is held for an hour before it is given back.
     HoldsPoison,
+    /// A mutation sends what is personal as it is.
+    ForgetsToSeal,
+    /// An erasure leaves the key, and says that it is done.
+    KeepsKeys,
+    /// An erasure does not mark that it was done, and is done again on a newer key.
+    ErasesAgain,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 25] = [
+    pub const ALL: [Sabotage; 28] = [
         Sabotage::SkipsAVersion,
         Sabotage::OverwritesCommits,
         Sabotage::SplitsTransactions,
@@ -99,6 +106,9 @@ impl Sabotage {
         Sabotage::PaysTwice,
         Sabotage::ReadsWrongly,
         Sabotage::HoldsPoison,
+        Sabotage::ForgetsToSeal,
+        Sabotage::KeepsKeys,
+        Sabotage::ErasesAgain,
     ];
 
     /// The check that has to find it. Others may, too.
@@ -125,6 +135,9 @@ impl Sabotage {
             Sabotage::PaysTwice => "coins_are_conserved",
             Sabotage::ReadsWrongly => "remembered_states_agree",
             Sabotage::HoldsPoison => "poison_blocks_nobody",
+            Sabotage::ForgetsToSeal => "personal_data_is_sealed",
+            Sabotage::KeepsKeys => "erased_data_is_unreadable",
+            Sabotage::ErasesAgain => "other_data_stays_readable",
         }
     }
 }
@@ -467,9 +480,20 @@ impl TableStore for Sabotaged {
                 .filter(|operation| !matches!(operation, Operation::Put(row) if row.key.starts_with("P~")))
                 .cloned()
                 .collect(),
-            Sabotage::OverwritesViews if table != "faults" => operations.iter().cloned().map(unguarded).collect(),
+            Sabotage::KeepsKeys if table == PERSONS_TABLE => {
+                operations.iter().filter(|operation| !matches!(operation, Operation::Delete(..))).cloned().collect()
+            }
+            Sabotage::ErasesAgain if table == PERSONS_TABLE => {
+                operations.iter().filter(|operation| !operation.key().starts_with("X~")).cloned().collect()
+            }
+            Sabotage::OverwritesViews if !["faults", PERSONS_TABLE].contains(&table) => {
+                operations.iter().cloned().map(unguarded).collect()
+            }
             _ => operations.to_vec(),
         };
+        if bent.is_empty() {
+            return Ok(vec![None; operations.len()]);
+        }
         self.store.transact(table, partition, &bent).await
     }
 }

@@ -8,6 +8,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
+use skein_core::personal::PERSONS_TABLE;
 use skein_core::ports::{Message, TableError};
 use skein_core::republish::SYSTEM_PREFIX;
 use skein_core::store::EVENTS_TABLE;
@@ -350,9 +351,53 @@ pub(crate) struct Journal {
     pub remembered: Vec<Remembered>,
     committed: HashSet<Bytes>,
     due: Vec<Due>,
+    pub persons: Persons,
+}
+
+/// What became of the persons' keys.
+#[derive(Clone, Default)]
+pub(crate) struct Persons {
+    /// The name of the key that has a row, by partition.
+    pub live: BTreeMap<String, String>,
+    /// Every key that had a row.
+    pub made: BTreeSet<String>,
+    /// Keys whose row was deleted.
+    pub gone: BTreeSet<String>,
+    /// Keys that had a row when the erasure of their person was committed.
+    pub doomed: BTreeSet<String>,
+    /// By partition, how many erasures were committed, and how many keys were deleted.
+    erasures: BTreeMap<String, (usize, usize)>,
+    /// What says that somebody is erased, and which keys have to be gone by then.
+    facts: HashMap<Bytes, Vec<String>>,
 }
 
 impl Journal {
+    /// Takes down a transaction of the persons' table.
+    fn apply_persons(&mut self, partition: &str, operations: &[Operation]) {
+        for operation in operations.iter().filter(|operation| operation.key() == "K") {
+            match operation {
+                Operation::Insert(row) | Operation::Put(row) => {
+                    let Some(skein_core::table::Value::String(name)) = row.properties.get("Name") else { continue };
+                    if self.persons.gone.contains(name) {
+                        self.violate("erased_data_is_unreadable", format!("the key {name} of {partition} came back"));
+                    }
+                    self.persons.made.insert(name.clone());
+                    self.persons.live.insert(partition.to_owned(), name.clone());
+                }
+                Operation::Delete(..) => {
+                    self.persons.gone.extend(self.persons.live.remove(partition));
+                    let (erasures, deletions) = self.persons.erasures.entry(partition.to_owned()).or_default();
+                    *deletions += 1;
+                    if deletions > erasures {
+                        let text = format!("{deletions} keys of {partition} were deleted by {erasures} erasures");
+                        self.violate("other_data_stays_readable", text);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     pub(crate) fn violate(&mut self, check: &'static str, what: String) {
         if self.violations.len() < 20 {
             self.violations.push(Violation { check, what });
@@ -389,6 +434,18 @@ impl Journal {
                 let command = text_of(&row.properties, "Meta")
                     .and_then(|json| serde_json::from_str::<serde_json::Value>(&json).ok())
                     .and_then(|meta| CommandId::new(meta["command"].as_str()?).ok());
+                let erasures = text_of(&row.properties, "Erasures")
+                    .and_then(|json| serde_json::from_str::<Vec<String>>(&json).ok())
+                    .unwrap_or_default();
+                for person in erasures.iter().map(|person| encode_key(person)) {
+                    self.persons.erasures.entry(person.clone()).or_default().0 += 1;
+                    if let Some(key) = self.persons.live.get(&person) {
+                        self.persons.doomed.insert(key.clone());
+                        for fact in &due.publications {
+                            self.persons.facts.entry(fact.clone()).or_default().push(key.clone());
+                        }
+                    }
+                }
                 if let Some(command) = command {
                     due.messages.extend((0..commands).map(|n| encode_key(command.outgoing(n).as_str())));
                 }
@@ -403,6 +460,12 @@ impl Journal {
         if !self.committed.contains(event) {
             let text = String::from_utf8_lossy(event).into_owned();
             self.violate("published_only_what_is_committed", format!("no commit holds these bytes: {text}"));
+        }
+        let keys = self.persons.facts.get(event).into_iter().flatten();
+        let early: Vec<&String> = keys.filter(|key| !self.persons.gone.contains(*key)).collect();
+        if !early.is_empty() {
+            let text = format!("it was published that somebody is erased before the keys {early:?} were gone");
+            self.violate("erased_data_is_unreadable", text);
         }
         self.published.insert(event.clone());
     }
@@ -907,6 +970,9 @@ impl World {
         let tags = self.rows.transact(table, partition, operations)?;
         if table == EVENTS_TABLE {
             self.journal.apply(partition, operations, self.now);
+        }
+        if table == PERSONS_TABLE {
+            self.journal.apply_persons(partition, operations);
         }
         Ok(tags)
     }
