@@ -92,17 +92,22 @@ pub fn shipped(bins: &[String]) -> Result<Binaries> {
     cargo.env("PATH", env::join_paths([programs.clone()].into_iter().chain(env::split_paths(&inherited)))?);
     cargo.args(["zigbuild", "--release", "--target", &format!("{SHIPPED}.{GLIBC}")]).args(WHOLE);
     cargo.args(bins.iter().flat_map(|bin| ["--bin", bin]));
-    // No place of this machine stays in a binary: the same commit is the same bytes in any folder.
+    without_places(&mut cargo, &root(), &target);
+    finish(cargo)?;
+    Ok(Binaries { folder: target.join(SHIPPED).join("release") })
+}
+
+/// Lets no place of this machine into a binary: the same commit is the same bytes in any folder.
+fn without_places(cargo: &mut Command, root: &Path, target: &Path) {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-    let mut places = vec![(root(), "/skein"), (target.clone(), "/skein/target")];
+    // The last that fits counts: the target folder stands within the root.
+    let mut places = vec![(root.to_owned(), "/skein"), (target.to_owned(), "/skein/target")];
     places.extend(home.map(|home| (home, "/cargo")));
     let places = places.iter().map(|(place, name)| format!("{}={name}", place.display()));
     let flags: Vec<String> = places.clone().map(|place| format!("--remap-path-prefix={place}")).collect();
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     let flags: Vec<String> = places.map(|place| format!("-ffile-prefix-map={place}")).collect();
     cargo.env("CFLAGS_x86_64_unknown_linux_gnu", flags.join(" "));
-    finish(cargo)?;
-    Ok(Binaries { folder: target.join(SHIPPED).join("release") })
 }
 
 fn finish(mut cargo: Command) -> Result<()> {
@@ -111,4 +116,65 @@ fn finish(mut cargo: Command) -> Result<()> {
         bail!("the build failed ({status}); nothing was started");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Builds two small crates, one with code that its build script writes, and gives the binary.
+    fn built(root: &Path, flags: bool) -> Vec<u8> {
+        let files = [
+            (
+                "Cargo.toml",
+                "[workspace]\nmembers = [\"app\", \"lib\"]\nresolver = \"3\"\n[profile.release]\nstrip = \"debuginfo\"\n",
+            ),
+            (
+                "app/Cargo.toml",
+                "[package]\nname = \"app\"\nedition = \"2024\"\n[dependencies]\nlib = { path = \"../lib\" }\n",
+            ),
+            ("app/src/main.rs", "fn main() { println!(\"{}\", lib::told(std::env::args().count())) }\n"),
+            ("lib/Cargo.toml", "[package]\nname = \"lib\"\nedition = \"2024\"\n"),
+            (
+                "lib/build.rs",
+                "fn main() { let out = std::env::var(\"OUT_DIR\").unwrap(); std::fs::write(out + \"/made.rs\", \"pub fn made(n: usize) -> usize { assert!(n < 9); n }\").unwrap() }\n",
+            ),
+            (
+                "lib/src/lib.rs",
+                "include!(concat!(env!(\"OUT_DIR\"), \"/made.rs\"));\npub fn told(n: usize) -> String { format!(\"{} {:?}\", made(n), [1, 2].get(n).expect(\"few\")) }\n",
+            ),
+        ];
+        for (path, text) in files {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let target = root.join("target");
+        let mut cargo = cargo();
+        cargo
+            .current_dir(root)
+            .env("CARGO_TARGET_DIR", &target)
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env_remove("RUSTFLAGS");
+        cargo.args(["build", "--release", "--offline", "--quiet", "--target", SHIPPED]);
+        if flags {
+            without_places(&mut cargo, root, &target);
+        }
+        finish(cargo).unwrap();
+        fs::read(target.join(SHIPPED).join("release/app")).unwrap()
+    }
+
+    #[test]
+    fn the_folder_makes_no_difference_to_a_binary() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = [folder.path().join("one"), folder.path().join("another/and longer")];
+        let [one, another] = folders.each_ref().map(|root| built(root, true));
+        assert!(one == another, "the same code gives other bytes in another folder");
+        let place = folder.path().to_str().unwrap().as_bytes();
+        assert!(!one.windows(place.len()).any(|bytes| bytes == place), "the binary says where it was built");
+        // The flags do it: without them the place is in it.
+        assert!(built(&folders[0], false).windows(place.len()).any(|bytes| bytes == place));
+    }
 }

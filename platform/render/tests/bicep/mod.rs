@@ -11,6 +11,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 
+use skein_model::Bus;
 use skein_model::arm::{
     Any, Expr, List, Object, Of, Parameter, Scope, Template, Text, Value, coalesce, either, environment, equals, join,
     not, replace,
@@ -70,6 +71,28 @@ fn both_languages_mean_the_same() {
         above.is_empty() || files[&format!("bicep/{above}.bicep")].contains(&format!("module {symbol} '"))
     };
     assert!(files.keys().filter(|path| path.starts_with("bicep/")).all(read));
+}
+
+/// What a descriptor may say of itself makes other templates.
+#[test]
+fn whatever_a_descriptor_says_both_languages_mean_it() {
+    for variant in 0..16_u8 {
+        let says = |bit: u8| variant >> bit & 1 == 1;
+        let mut graph = super::graph();
+        let desk = &mut graph.services[0];
+        desk.personal = says(0);
+        desk.bus = if says(1) { Bus::Shared } else { Bus::Own };
+        desk.shards = if says(2) { 3 } else { 1 };
+        if says(3) {
+            desk.handles.clear();
+        }
+        graph.check().expect("the graph fits together");
+        let files: BTreeMap<_, _> = render(&graph).expect("the layers fit together").into_iter().collect();
+        for (layer, expected) in &meant(&files) {
+            let found = held(expected, &files, layer, None);
+            assert!(found.is_empty(), "{variant:04b} {layer}:\n{}", found.join("\n"));
+        }
+    }
 }
 
 /// Every kind of difference, by hand: what is changed in which file, and what is told.
