@@ -69,6 +69,9 @@ cargo xtask bootstrap --env NAME
 cargo xtask fuzz [TARGET]      fuzz all readers of foreign bytes, or one, on the nightly toolchain
     --seconds N                  how long each [20]
 
+cargo xtask interop [ARGS]     make the clients that are not ours (published crates, SDK for Python), and run the tests
+                               that share tables and queues with them; ARGS go to the test binary
+
 cargo xtask help               this text
 
 Text for people goes to stderr, results go to stdout. Exit status: 0 done, 1 failed, 2 the command line is wrong.";
@@ -99,6 +102,11 @@ pub enum Task {
     Fuzz(Fuzz),
     /// Write packages.
     Package(Package),
+    /// Run the tests with clients that are not ours.
+    Interop {
+        /// What the test binary is to get.
+        args: Vec<OsString>,
+    },
     /// Run the tests.
     Test {
         /// What `cargo test` is to get.
@@ -205,6 +213,9 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
     };
     if command == "test" {
         return Ok(Task::Test { args: args.raw_args()?.collect() });
+    }
+    if command == "interop" {
+        return Ok(Task::Interop { args: args.raw_args()?.collect() });
     }
     if command == "ops" || OPERATORS.contains(&command.as_str()) {
         let command = Some(OsString::from(&command)).filter(|_| command != "ops");
@@ -340,6 +351,7 @@ mod tests {
             args: ["deploy", "service", "orders", "--env", "dev"].map(OsString::from).to_vec(),
         };
         assert_eq!(parsed("deploy service orders --env dev --release"), Ok(Task::Deploy(deploy)));
+        assert_eq!(parsed("interop azurite"), Ok(Task::Interop { args: vec!["azurite".into()] }));
         let fuzz = Fuzz { target: Some("cloud_event".into()), seconds: 5 };
         let package = Package { service: Some("orders".into()), out: Some("p".into()) };
         assert_eq!(parsed("package service orders --out p"), Ok(Task::Package(package)));

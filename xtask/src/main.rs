@@ -4,6 +4,7 @@ mod build;
 mod deploy;
 mod flags;
 mod fuzz;
+mod interop;
 mod load;
 mod ops;
 mod package;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Task::Deploy(deploy) => deploy::run(&deploy),
         Task::Render { out } => render::run(out),
         Task::Sim(sim) => sim::run(&sim),
+        Task::Interop { args } => interop::run(&args),
         Task::Fuzz(fuzz) => fuzz::run(&fuzz),
         Task::Package(package) => package::run(&package),
         Task::Test { args } => test::run(&args),

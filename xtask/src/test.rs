@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::build;
+use crate::{build, interop};
 
 /// The one version of Azurite that is tested against, as a package and as an image.
 const AZURITE: &str = "3.37.0";
@@ -34,6 +34,9 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     }
     // The test that needs it says that it is skipped; under CI it fails.
     if let Err(error) = install("graphql", GRAPHQL_JS, "graphql-js") {
+        eprintln!("xtask: {error:#}");
+    }
+    if let Err(error) = interop::prepare() {
         eprintln!("xtask: {error:#}");
     }
     // What the system tests start: built once, outside of them, as it ships.

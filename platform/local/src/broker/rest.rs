@@ -472,4 +472,6 @@ fn deliver(status: StatusCode, locked: Locked, request: &HeaderMap) -> Response 
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;

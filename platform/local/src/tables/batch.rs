@@ -25,7 +25,7 @@ struct Part {
 /// that holds it, as Azure does.
 pub(super) async fn serve(store: &EmbeddedStore, call: &Call) -> Result<Response, Problem> {
     let content_type = call.header("content-type").unwrap_or_default();
-    let messages = multipart::messages(content_type, &call.body).map_err(Problem::invalid)?;
+    let messages = multipart::requests(content_type, &call.body).map_err(Problem::invalid)?;
     if messages.is_empty() || messages.len() > MAX_OPERATIONS {
         return failed(messages.len().min(MAX_OPERATIONS), &Problem::invalid("a batch holds 1 to 100 operations"));
     }

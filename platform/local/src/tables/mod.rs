@@ -103,6 +103,8 @@ async fn serve(State(front): State<Arc<Front>>, request: Request) -> Response {
     };
     let headers = response.headers_mut();
     headers.insert("x-ms-version", HeaderValue::from_static("2020-12-06"));
+    // Every service of Azure Storage names itself, and there are clients that rely on it.
+    headers.entry(header::SERVER).or_insert(HeaderValue::from_static("Skein-Local-Table/1.0"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         headers.insert("x-ms-request-id", id);
@@ -165,5 +167,7 @@ fn empty(status: StatusCode) -> Response {
     response
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

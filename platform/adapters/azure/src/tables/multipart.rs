@@ -36,19 +36,39 @@ const MAX_DEPTH: usize = 4;
 /// What is wrong with the body. An end that is missing is an error, too.
 pub fn messages(content_type: &str, body: &[u8]) -> Result<Vec<Message>, String> {
     let mut found = Vec::new();
-    collect(content_type, body, MAX_DEPTH, &mut found)?;
+    collect(content_type, body, MAX_DEPTH, End::Marked, &mut found)?;
     Ok(found)
 }
 
-fn collect(content_type: &str, body: &[u8], depth: usize, found: &mut Vec<Message>) -> Result<(), String> {
+/// The messages of a request, whose length is known to be right: its outermost end may lack its mark, as the published
+/// crate `azure_data_tables` leaves it out.
+///
+/// # Errors
+/// What is wrong with the body.
+pub fn requests(content_type: &str, body: &[u8]) -> Result<Vec<Message>, String> {
+    let mut found = Vec::new();
+    collect(content_type, body, MAX_DEPTH, End::Bare, &mut found)?;
+    Ok(found)
+}
+
+/// How a body ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// With a delimiter that is marked as the last.
+    Marked,
+    /// With a delimiter that nothing follows, marked or not.
+    Bare,
+}
+
+fn collect(content_type: &str, body: &[u8], depth: usize, end: End, found: &mut Vec<Message>) -> Result<(), String> {
     let boundary = boundary(content_type).ok_or_else(|| format!("no boundary in {content_type:?}"))?;
     if depth == 0 {
         return Err("parts lie too deep".to_owned());
     }
-    for part in split(body, &boundary)? {
+    for part in split(body, &boundary, end)? {
         let (headers, rest) = headers(part)?;
         match value_of(&headers, "content-type") {
-            Some(nested) if is(nested, "multipart/mixed") => collect(nested, rest, depth - 1, found)?,
+            Some(nested) if is(nested, "multipart/mixed") => collect(nested, rest, depth - 1, End::Marked, found)?,
             Some(http) if is(http, "application/http") => found.push(message(rest)?),
             other => return Err(format!("a part of type {other:?}")),
         }
@@ -57,11 +77,12 @@ fn collect(content_type: &str, body: &[u8], depth: usize, found: &mut Vec<Messag
 }
 
 /// The bytes between the delimiters. What stands before the first and behind the last is no part.
-fn split<'a>(body: &'a [u8], boundary: &str) -> Result<Vec<&'a [u8]>, String> {
+fn split<'a>(body: &'a [u8], boundary: &str, end: End) -> Result<Vec<&'a [u8]>, String> {
     let delimiter = format!("--{boundary}");
     let mut parts = Vec::new();
     let mut start = None;
     let mut place = 0;
+    let bare = end == End::Bare;
     while place < body.len() {
         let end = body[place..].iter().position(|&byte| byte == b'\n').map_or(body.len(), |at| place + at + 1);
         let line = body[place..end].trim_ascii_end();
@@ -80,6 +101,9 @@ fn split<'a>(body: &'a [u8], boundary: &str) -> Result<Vec<&'a [u8]>, String> {
             start = Some(end);
         }
         place = end;
+    }
+    if bare && !parts.is_empty() && start.is_some_and(|start| body[start..].trim_ascii().is_empty()) {
+        return Ok(parts);
     }
     Err("a multipart body without an end".to_owned())
 }
@@ -133,4 +157,27 @@ fn boundary(content_type: &str) -> Option<String> {
         let value = value.trim().trim_matches('"');
         (name.trim().eq_ignore_ascii_case("boundary") && !value.is_empty()).then(|| value.to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outermost_end_of_a_request_may_lack_its_mark_and_no_other() {
+        const TYPE: &str = "multipart/mixed; boundary=b";
+        let body = |changeset: &str, end: &str| {
+            format!(
+                "--b\nContent-Type: multipart/mixed; boundary=c\n\n--c\nContent-Type: application/http\n\n\
+                 DELETE http://h/t HTTP/1.1\nIf-Match: *\n\n\n{changeset}\n{end}\n"
+            )
+        };
+        let lax = |text: String| requests(TYPE, text.as_bytes()).map(|found| found.len()).ok();
+        let strict = |text: String| messages(TYPE, text.as_bytes()).map(|found| found.len()).ok();
+        assert_eq!((lax(body("--c--", "--b--")), strict(body("--c--", "--b--"))), (Some(1), Some(1)));
+        assert_eq!((lax(body("--c--", "--b")), strict(body("--c--", "--b"))), (Some(1), None));
+        for cut in [body("--c", "--b"), body("--c--", ""), body("--c--", "--b\nmore"), "--b\n".to_owned()] {
+            assert_eq!(lax(cut.clone()), None, "{cut}");
+        }
+    }
 }
