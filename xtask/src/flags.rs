@@ -32,7 +32,11 @@ cargo xtask load FILE          send a file of orders through GraphQL and wait un
 
 cargo xtask events SERVICE CATEGORY:ID
                                show an aggregate's commits
-cargo xtask dlq list|show|replay|purge SERVICE [commands|events|topic]
+cargo xtask rebuild SERVICE VIEW
+                               make a view anew beside the live one, and follow that; a second call follows, too
+cargo xtask republish SERVICE CATEGORY[:ID]
+                               have stored integration events published again
+cargo xtask dlq list|show|replay|purge SERVICE [commands|events|topic|rebuild]
                                look after dead letters; purges ask first
 cargo xtask export SERVICE     add new commits to the service's backup
 cargo xtask restore SERVICE    make an empty event store from the backup
@@ -115,7 +119,7 @@ pub enum Task {
 }
 
 /// The operators' commands, which `skein-ops` knows.
-const OPERATORS: [&str; 4] = ["dlq", "events", "export", "restore"];
+const OPERATORS: [&str; 6] = ["dlq", "events", "export", "rebuild", "republish", "restore"];
 
 /// The commands that `skein-deploy` knows.
 const DEPLOYMENTS: [&str; 6] = ["bootstrap", "deploy", "down", "drift", "outputs", "plan"];

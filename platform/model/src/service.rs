@@ -193,6 +193,9 @@ impl Service {
     /// The tables of each shard of the event store.
     pub const STORE_TABLES: [&str; 2] = [skein_core::store::EVENTS_TABLE, skein_core::handler::FAULTS_TABLE];
 
+    /// The table that keeps how far rebuilds are, in the query store.
+    pub const GENERATIONS_TABLE: &str = skein_core::views::GENERATIONS_TABLE;
+
     /// The table that keeps why a message failed.
     pub const FAULTS_TABLE: &str = skein_core::handler::FAULTS_TABLE;
     /// The table of persons' keys, in the first storage account. It is left out of backups and exports.
@@ -294,7 +297,7 @@ impl Service {
 
     fn reads(mut self, consumer: &str, table: &str, categories: &[&str]) -> Self {
         insert(&mut self.tables, table.to_owned());
-        insert(&mut self.tables, skein_core::views::GENERATIONS_TABLE.to_owned());
+        insert(&mut self.tables, Service::GENERATIONS_TABLE.to_owned());
         let categories = categories.iter().map(|&category| category.to_owned()).collect();
         self.handles.push(Handled { consumer: consumer.to_owned(), categories });
         self

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use lexopt::prelude::*;
+use skein_core::store::Place;
 use skein_core::{AggregateId, decode_key};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::dlq::{Filter, can_ask};
 use crate::places::PARTS;
+use crate::republish;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
@@ -18,10 +21,20 @@ skein-ops events SERVICE CATEGORY:ID   show an aggregate's commits
     --from N             the first version [1]
     --limit N            the most commits [100]
 
-skein-ops dlq list SERVICE [commands|events|topic]     look at dead letters [commands]
-skein-ops dlq show SERVICE [commands|events|topic]     the same with their bodies
-skein-ops dlq replay SERVICE [commands|events|topic]   send them again, oldest first, and then remove them
-skein-ops dlq purge SERVICE [commands|events|topic]    drop them; commands whose events are not known to be out stay
+skein-ops rebuild SERVICE VIEW   make a view anew beside the live one and follow that until it is read
+    --timeout SECONDS    stop following once nothing has moved for this long [600]
+  A second call follows the rebuild that is under way. It goes on without a follower, also after Ctrl-C.
+
+skein-ops republish SERVICE CATEGORY:ID   have an aggregate's integration events published again, byte for byte
+    --from SEQUENCE      the first one [1]
+skein-ops republish SERVICE CATEGORY      those of all aggregates of a category, a hundred aggregates after the other
+    --after PLACE        go on behind this place, as a run that broke off told it
+  The service sends them in the order of its commands; receivers discard what they have seen.
+
+skein-ops dlq list SERVICE [commands|events|topic|rebuild]     look at dead letters [commands]
+skein-ops dlq show SERVICE [commands|events|topic|rebuild]     the same with their bodies
+skein-ops dlq replay SERVICE [commands|events|topic|rebuild]   send them again, oldest first, and then remove them
+skein-ops dlq purge SERVICE [commands|events|topic|rebuild]    drop them; commands whose events may not be out stay
     --id ID              only the message, command or event with this id
     --code CODE          only those with this fault's code, or the broker's reason
     --before TIME        only those enqueued before (RFC 3339)
@@ -37,12 +50,13 @@ of every command:
     --state DIR          the local system [.skein]
     --resources FILE     the list of resources [DIR/resources.json]
     --at PART=URL        where a part of the service is, if the list does not say it; PART is event-store (an address
-                         for each shard, with commas), query-store, commands, events, topic, dead-letters or backups
+                         for each shard, with commas), query-store, commands, events, rebuild, topic, dead-letters or
+                         backups
     --output text|json   [text]
 
 Locally the operator's tokens come from skein-local, on Azure from the Azure CLI (`az login`).
 Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 the command line is wrong,
-3 what was asked for is not there, 4 something was refused and left as it is.";
+3 what was asked for is not there, 4 something was refused and left as it is, 130 Ctrl-C: what was begun goes on.";
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,10 +105,42 @@ pub enum Command {
     Events(Events),
     /// Look after dead letters.
     Dlq(Dlq),
+    /// Make a view anew.
+    Rebuild(Rebuild),
+    /// Have integration events published again.
+    Republish(Republish),
     /// Add new commits to the backup.
     Export,
     /// Make an empty store from the backup.
     Restore,
+}
+
+/// `rebuild`.
+#[derive(Debug, PartialEq)]
+pub struct Rebuild {
+    /// The view, in any of its spellings.
+    pub view: String,
+    /// How long nothing may move while it is followed.
+    pub timeout: Duration,
+}
+
+/// `republish`.
+#[derive(Debug, PartialEq)]
+pub enum Republish {
+    /// One aggregate's events.
+    Aggregate {
+        /// Whose.
+        aggregate: AggregateId,
+        /// The first sequence.
+        from: u64,
+    },
+    /// Those of all aggregates of a category.
+    Category {
+        /// The category.
+        category: String,
+        /// Behind which place.
+        after: Place,
+    },
 }
 
 /// `dlq`.
@@ -134,6 +180,8 @@ pub enum Source {
     Events,
     /// The container of what the topic could not deliver.
     Topic,
+    /// The dead-letter queue of the rebuild queue.
+    Rebuild,
 }
 
 impl Source {
@@ -143,6 +191,7 @@ impl Source {
             Source::Commands => "commands",
             Source::Events => "events",
             Source::Topic => "topic",
+            Source::Rebuild => "rebuild",
         }
     }
 }
@@ -166,6 +215,8 @@ struct Given {
     limit: Option<usize>,
     filter: Filter,
     yes: bool,
+    timeout: Option<u64>,
+    after: Option<Place>,
 }
 
 /// Reads the command line; `None` asks for the help.
@@ -200,7 +251,16 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Option<Flags>> {
                     other => bail!("the output is text or json, not {other:?}"),
                 }
             }
-            Long("from") if name == "events" => given.from = Some(args.value()?.parse()?),
+            Long("timeout") if name == "rebuild" => given.timeout = Some(args.value()?.parse()?),
+            Long("after") if name == "republish" => {
+                let text = args.value()?.string()?;
+                let place = republish::place_of(&text);
+                given.after =
+                    Some(place.with_context(|| format!("--after is {text:?}; a place as 0/order:1 is expected"))?);
+            }
+            Long("from") if ["events", "republish"].contains(&name.as_str()) => {
+                given.from = Some(args.value()?.parse()?)
+            }
             Long("id") if name == "dlq" => given.filter.id = Some(args.value()?.string()?),
             Long("code") if name == "dlq" => given.filter.code = Some(args.value()?.string()?),
             Long("before") if name == "dlq" => {
@@ -234,7 +294,8 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Option<Flags>> {
                 None | Some("commands") => Source::Commands,
                 Some("events") => Source::Events,
                 Some("topic") => Source::Topic,
-                Some(other) => bail!("dead letters are of commands, events or topic, not of {other:?}"),
+                Some("rebuild") => Source::Rebuild,
+                Some(other) => bail!("dead letters are of commands, events, topic or rebuild, not of {other:?}"),
             };
             if given.yes && action != Action::Purge {
                 bail!("--yes is for dlq purge");
@@ -244,6 +305,33 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Option<Flags>> {
             }
             let limit = given.limit.unwrap_or(1000);
             Command::Dlq(Dlq { action, source, filter: given.filter, limit, yes: given.yes })
+        }
+        "rebuild" => {
+            target.service = next("the SERVICE")?;
+            let view = next("the VIEW")?;
+            if given.timeout == Some(0) {
+                bail!("--timeout is 0; it is at least 1 second");
+            }
+            Command::Rebuild(Rebuild { view, timeout: Duration::from_secs(given.timeout.unwrap_or(600)) })
+        }
+        "republish" => {
+            target.service = next("the SERVICE")?;
+            let what = next("the aggregate, CATEGORY:ID, or a CATEGORY")?;
+            if given.from == Some(0) {
+                bail!("--from is 0; the first sequence is 1");
+            }
+            Command::Republish(if what.contains(':') {
+                if given.after.is_some() {
+                    bail!("--after is for a category");
+                }
+                Republish::Aggregate { aggregate: aggregate(&what)?, from: given.from.unwrap_or(1) }
+            } else {
+                if given.from.is_some() {
+                    bail!("--from is for one aggregate, CATEGORY:ID");
+                }
+                AggregateId::new(&what, "any")?;
+                Republish::Category { category: what, after: given.after.unwrap_or_default() }
+            })
         }
         "export" | "restore" => {
             target.service = next("the SERVICE")?;
@@ -310,6 +398,17 @@ mod tests {
         assert_eq!(flags.command, Command::Dlq(dlq));
         assert_eq!(parsed("export orders").unwrap().command, Command::Export);
         assert_eq!(parsed("restore orders --at backups=https://b/c").unwrap().command, Command::Restore);
+        let rebuild = Rebuild { view: "customerTotals".into(), timeout: Duration::from_secs(5) };
+        assert_eq!(parsed("rebuild orders customerTotals --timeout 5").unwrap().command, Command::Rebuild(rebuild));
+        let republish = |line: &str| match parsed(line).unwrap().command {
+            Command::Republish(republish) => republish,
+            other => panic!("{other:?}"),
+        };
+        let aggregate = AggregateId::new("order", "1").unwrap();
+        assert_eq!(republish("republish orders order:1 --from 2"), Republish::Aggregate { aggregate, from: 2 });
+        let after = Place { shard: 1, after: "order:7/".into() };
+        let category = "order".to_owned();
+        assert_eq!(republish("republish orders order --after 1/order:7/"), Republish::Category { category, after });
         assert_eq!(parsed("help"), Err("help".into()));
     }
 
@@ -329,10 +428,18 @@ mod tests {
             ),
             ("events orders order:1 --output xml", r#"the output is text or json, not "xml""#),
             ("dlq drop orders", r#"dlq knows list, show, replay and purge, not "drop""#),
-            ("dlq list orders queue", r#"dead letters are of commands, events or topic, not of "queue""#),
+            ("dlq list orders queue", r#"dead letters are of commands, events, topic or rebuild, not of "queue""#),
             ("dlq list orders --yes", "--yes is for dlq purge"),
             ("dlq list orders --before noon", r#"--before is "noon"; a time as 2026-01-31T12:00:00Z is expected"#),
             ("events orders order:1 --yes", "invalid option '--yes'"),
+            ("rebuild orders", "rebuild needs the VIEW"),
+            ("rebuild orders orders --timeout 0", "--timeout is 0; it is at least 1 second"),
+            ("republish orders", "republish needs the aggregate, CATEGORY:ID, or a CATEGORY"),
+            ("republish orders order:1 --from 0", "--from is 0; the first sequence is 1"),
+            ("republish orders order:1 --after 0/x", "--after is for a category"),
+            ("republish orders order --from 2", "--from is for one aggregate, CATEGORY:ID"),
+            ("republish orders Order", r#"the category "Order" must match [a-z][a-z0-9-]*"#),
+            ("republish orders order --after x", r#"--after is "x"; a place as 0/order:1 is expected"#),
         ] {
             assert_eq!(parsed(line).unwrap_err(), told, "{line}");
         }

@@ -1,4 +1,5 @@
-//! What operators do with a running system: look at events and dead letters, replay, back up and restore.
+//! What operators do with a running system: look at events and dead letters, replay, rebuild views, publish again, back
+//! up and restore.
 //!
 //! Everything goes through the same data planes, adapters and rows that the services use; no service is linked. An
 //! operator signs in as a principal of their own: locally with tokens of the local issuer, on Azure with the Azure CLI.
@@ -9,6 +10,8 @@ pub mod events;
 pub mod flags;
 pub mod operator;
 pub mod places;
+pub mod rebuild;
+pub mod republish;
 
 /// What a command came to: the exit status says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub enum Done {
     Nothing,
     /// Something was refused and left as it is: 4.
     Partly,
+    /// Somebody pressed Ctrl-C; what was begun goes on, and can be followed again: 130.
+    Left,
 }
 
 impl Done {
@@ -28,6 +33,7 @@ impl Done {
             Done::Fully => 0,
             Done::Nothing => 3,
             Done::Partly => 4,
+            Done::Left => 130,
         }
     }
 }

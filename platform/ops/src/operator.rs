@@ -1,5 +1,6 @@
 //! An operator: signed in, with clients of one service's planes.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,8 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use skein_azure::credential::{azure_cli, of_program};
 use skein_azure::{
-    AzureBlobs, AzureTableStore, BlobCredential, EventGridTopic, HttpClient, TableCredential, TokenCredential,
-    http_client,
+    AzureBlobs, AzureTableStore, BlobCredential, EventGridTopic, HttpClient, ServiceBusQueues, TableCredential,
+    TokenCredential, http_client,
 };
 use skein_core::blob::BlobStore;
 use skein_core::ports::TableStore;
@@ -26,6 +27,7 @@ pub struct Operator {
     /// Who the operator is.
     pub credential: Arc<dyn TokenCredential>,
     state: PathBuf,
+    list: PathBuf,
 }
 
 impl Operator {
@@ -44,7 +46,20 @@ impl Operator {
         } else {
             azure_cli().context("the Azure CLI cannot be asked for tokens")?
         };
-        Ok(Operator { places, http: http_client()?, credential, state: target.state.clone() })
+        Ok(Operator { places, http: http_client()?, credential, state: target.state.clone(), list: target.list() })
+    }
+
+    /// The same operator before another service of the same list.
+    ///
+    /// # Errors
+    /// A service that the list does not have.
+    pub fn of(&self, service: &str) -> Result<Self> {
+        let places = match service == self.places.service() {
+            true => self.places.clone(),
+            false => Places::find(service, &BTreeMap::new(), &self.list)?,
+        };
+        let (http, credential) = (self.http.clone(), self.credential.clone());
+        Ok(Operator { places, http, credential, state: self.state.clone(), list: self.list.clone() })
     }
 
     /// Where it is written down what was dropped.
@@ -74,6 +89,15 @@ impl Operator {
     /// A place that is not known.
     pub fn event_store(&self) -> Result<EventStore> {
         Ok(EventStore::new(self.shards()?))
+    }
+
+    /// The queue of a part, one of [`PARTS`](crate::places::PARTS), under the name that the ports give it.
+    ///
+    /// # Errors
+    /// A place that is not known.
+    pub fn queue(&self, part: &'static str, name: &str) -> Result<ServiceBusQueues> {
+        let queues = [(name.to_owned(), self.places.one(part)?.to_owned())];
+        Ok(ServiceBusQueues::new(&self.http, self.credential.clone(), queues)?)
     }
 
     /// The container of the backups.

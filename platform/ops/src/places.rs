@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// The parts of a service that an operator can reach, as `--at PART=URL` names them.
-pub const PARTS: [&str; 7] = ["event-store", "query-store", "commands", "events", "topic", "dead-letters", "backups"];
+pub const PARTS: [&str; 8] =
+    ["event-store", "query-store", "commands", "events", "rebuild", "topic", "dead-letters", "backups"];
 
 /// Why it is not known where something is.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +110,7 @@ impl Places {
                 // In a namespace that services share the queues' names begin with the service's.
                 if let Some(before) = commands.strip_suffix("commands") {
                     parts.insert("events", vec![format!("{before}events")]);
+                    parts.insert("rebuild", vec![format!("{before}rebuild")]);
                 }
             }
         }
@@ -242,6 +244,9 @@ mod tests {
                 ],
                 "query-store": [
                     "http://127.0.0.1:1/tables/stdesk",
+                ],
+                "rebuild": [
+                    "http://127.0.0.1:1/servicebus/sb-desk/rebuild",
                 ],
                 "topic": [
                     "http://127.0.0.1:1/eventgrid/t",

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use skein_azure::DeadLetter;
 use skein_core::handler::RecordedFault;
+use skein_core::republish::RebuildMessage;
 use skein_core::{CloudEvent, Envelope};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -76,7 +77,17 @@ pub enum What {
         /// Its number among them.
         sequence: Option<String>,
     },
-    /// Neither.
+    /// A message of a rebuild.
+    #[serde(rename_all = "camelCase")]
+    Rebuild {
+        /// What it is: `start`, `events`, `slice` or `tick`.
+        message: String,
+        /// The view.
+        view: String,
+        /// The rebuild's id.
+        rebuild: String,
+    },
+    /// None of these.
     #[serde(rename_all = "camelCase")]
     Unreadable {
         /// What is wrong with it.
@@ -145,18 +156,31 @@ impl What {
         }
     }
 
-    /// The id of the command or event.
+    /// The message in a message of the rebuild queue.
+    pub(super) fn rebuild(body: &[u8]) -> Self {
+        let (message, view, rebuild) = match RebuildMessage::from_json(body) {
+            Ok(RebuildMessage::Start(start)) => ("start", start.view, start.id),
+            Ok(RebuildMessage::Events(events)) => ("events", events.of.view, events.of.id),
+            Ok(RebuildMessage::Slice(slice)) => ("slice", slice.of.view, slice.of.id),
+            Ok(RebuildMessage::Tick(tick)) => ("tick", tick.view, tick.id),
+            Err(error) => return What::Unreadable { why: format!("not a message of a rebuild: {error}") },
+        };
+        What::Rebuild { message: message.to_owned(), view, rebuild }
+    }
+
+    /// The id of the command, event or rebuild.
     fn id(&self) -> Option<&str> {
         match self {
             What::Command { command, .. } => Some(command),
             What::Event { event, .. } => Some(event),
+            What::Rebuild { rebuild, .. } => Some(rebuild),
             What::Unreadable { .. } => None,
         }
     }
 }
 
 impl Letter {
-    /// Whether the letter, or the command or event in it, has this id.
+    /// Whether the letter, or the command, event or rebuild in it, has this id.
     pub(super) fn is(&self, id: &str) -> bool {
         self.id == id || self.what.id() == Some(id)
     }
@@ -194,6 +218,9 @@ impl Letter {
             What::Event { event, name, aggregate, sequence } => {
                 let sequence = sequence.as_deref().map_or("none", |number| number.trim_start_matches('0'));
                 writeln!(text, "  event     {name} of {aggregate}, sequence {sequence} ({event})")
+            }
+            What::Rebuild { message, view, rebuild } => {
+                writeln!(text, "  rebuild   {message} of {view} ({rebuild})")
             }
             What::Unreadable { why } => writeln!(text, "  contents  {why}"),
         };

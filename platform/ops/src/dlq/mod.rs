@@ -1,4 +1,4 @@
-//! `dlq`: dead letters listed, shown, replayed and purged; of a service's two queues and of the topic.
+//! `dlq`: dead letters listed, shown, replayed and purged; of a service's queues and of the topic.
 //!
 //! A replay sends before it removes: a crash in between sends twice, which receivers notice, and loses nothing. A purge
 //! writes down what it drops before it drops it.
@@ -67,7 +67,9 @@ impl Filter {
 /// A plane that is away or refuses. What was done before stays done.
 pub async fn run(operator: &Operator, ask: &Dlq, output: Output) -> Result<Done> {
     let mut letters: Box<dyn Letters> = match ask.source {
-        Source::Commands | Source::Events => Box::new(queue::QueueLetters::open(operator, ask.source)?),
+        Source::Commands | Source::Events | Source::Rebuild => {
+            Box::new(queue::QueueLetters::open(operator, ask.source)?)
+        }
         Source::Topic => Box::new(topic::TopicLetters::open(operator)?),
     };
     let letters = &mut *letters;

@@ -1,4 +1,4 @@
-//! Dead letters of a service's command queue and events queue.
+//! Dead letters of a service's queues.
 
 use std::sync::Arc;
 
@@ -57,7 +57,11 @@ impl Letters for QueueLetters {
     async fn next(&mut self) -> Result<Option<Letter>> {
         let Some(dead) = self.queue.receive().await? else { return Ok(None) };
         let fault = recorded_fault(&*self.faults, self.source.name(), &dead.id).await;
-        let what = if self.source == Source::Commands { What::command(&dead.body) } else { What::event(&dead.body) };
+        let what = match self.source {
+            Source::Commands => What::command(&dead.body),
+            Source::Rebuild => What::rebuild(&dead.body),
+            _ => What::event(&dead.body),
+        };
         let letter = Letter {
             id: dead.id.clone(),
             session: dead.session.clone(),

@@ -32,7 +32,7 @@ use crate::roles::{Grant, Need, OPERATORS_ABOUT, Principal, Role, Thing, assign}
 use crate::settings::{Places, query_tables, settings};
 
 /// What the operators' roles are for.
-const DEAD_LETTER_TOOLS: &str = "the list and replay of dead letters";
+const OPERATORS_TOOL: &str = "the operators' commands: events, dead letters, rebuilds, republication";
 
 const APPS: [App; 2] = [App::Command, App::Query];
 
@@ -257,7 +257,7 @@ impl Own {
         let operators = Principal::operators(&nested.pass("operatorsId", &given.operators));
         let mend = |role: Role, on: Thing| {
             let grant = Grant { who: operators.who.clone(), role, on };
-            Need { grant, because: DEAD_LETTER_TOOLS.to_owned() }
+            Need { grant, because: OPERATORS_TOOL.to_owned() }
         };
         let principals = APPS.map(|app| (app, identities.pass(nested, service, app)));
 
@@ -296,7 +296,7 @@ impl Own {
                     let thing = Thing::Table(name.clone(), table.to_owned());
                     assign(&mut nested.template, grants, principal, Role::TableContributor, &made, thing);
                 }
-                if Service::STORE_TABLES.contains(&table) {
+                if Service::STORE_TABLES.contains(&table) || table == Service::GENERATIONS_TABLE {
                     let thing = Thing::Table(name.clone(), table.to_owned());
                     needs.push(mend(Role::TableReader, thing.clone()));
                     assign(&mut nested.template, grants, &operators, Role::TableReader, &made, thing);
@@ -458,7 +458,7 @@ impl Queues {
         for (name, queue) in &queues {
             for role in [Role::QueueReceiver, Role::QueueSender] {
                 let grant = Grant { who: operators.who.clone(), role, on: thing(name) };
-                needs.push(Need { grant, because: DEAD_LETTER_TOOLS.to_owned() });
+                needs.push(Need { grant, because: OPERATORS_TOOL.to_owned() });
                 assign(&mut nested.template, grants, &operators, role, queue, thing(name));
             }
         }

@@ -15,10 +15,10 @@ use time::OffsetDateTime;
 
 use super::{MAX_CONFLICTS, Shared, give_way};
 use crate::fault::Fault;
-use crate::id::encode_key;
+use crate::id::{decode_key, derive, encode_key};
 use crate::ports::{Clock, TableStore, TransactError};
 use crate::store::{Place, corrupt, get_text, put_text};
-use crate::table::{Etag, Operation, Row};
+use crate::table::{Etag, Operation, Row, StoredRow, Sweep};
 
 /// The table of the generations, in the query store: a partition for each view that was ever rebuilt.
 pub const GENERATIONS_TABLE: &str = "generations";
@@ -111,6 +111,13 @@ pub struct Rebuild {
     pub failure: Option<RebuildFailure>,
 }
 
+impl Rebuild {
+    /// The message id of the tick that is on its way: under it stands in the `faults` table why it cannot go on.
+    pub fn tick_id(&self) -> String {
+        derive(&["tick", &self.id, &self.tick.to_string()]).to_string()
+    }
+}
+
 /// How far a rebuild is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -201,10 +208,43 @@ pub async fn read_state(store: &dyn TableStore, view: &str) -> Result<(ViewState
     let Some(row) = store.get(GENERATIONS_TABLE, &partition, STATE).await? else {
         return Ok((ViewState::default(), None));
     };
-    let json = get_text(&row, "State").map_err(|error| corrupt(&partition, STATE, error))?;
-    let json = json.ok_or_else(|| corrupt(&partition, STATE, "State is missing"))?;
-    let state = serde_json::from_str(&json).map_err(|error| corrupt(&partition, STATE, error))?;
-    Ok((state, Some(row.etag)))
+    Ok((state_of(&partition, &row)?, Some(row.etag)))
+}
+
+fn state_of(partition: &str, row: &StoredRow) -> Result<ViewState, Fault> {
+    let json = get_text(row, "State").map_err(|error| corrupt(partition, STATE, error))?;
+    let json = json.ok_or_else(|| corrupt(partition, STATE, "State is missing"))?;
+    serde_json::from_str(&json).map_err(|error| corrupt(partition, STATE, error))
+}
+
+/// The state of a view that is named in any of its spellings, with its proper name; `None` where no view of the name was
+/// ever rebuilt, whether or not there is one.
+///
+/// # Errors
+/// See [`read_state`].
+pub async fn find_state(store: &dyn TableStore, view: &str) -> Result<Option<(String, ViewState)>, Fault> {
+    // One partition for each view that was ever rebuilt; no view is called `~~`.
+    let sweep = Sweep { from: " ".into(), to: "~~".into(), row: Some(STATE.to_owned()), top: 1_000 };
+    let mut next = None;
+    loop {
+        let page = store.sweep(GENERATIONS_TABLE, &sweep, next.as_ref()).await?;
+        for (partition, row) in &page.rows {
+            let name = decode_key(partition).unwrap_or_else(|| partition.clone());
+            if is_same_view(&name, view) {
+                return Ok(Some((name, state_of(partition, row)?)));
+            }
+        }
+        match page.next {
+            Some(more) => next = Some(more),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Whether two names mean one view: `customer-totals` is `customerTotals`.
+pub fn is_same_view(one: &str, other: &str) -> bool {
+    let plain = |name: &str| name.replace(['-', '_'], "").to_ascii_lowercase();
+    plain(one) == plain(other)
 }
 
 /// Writes a view's state if its tag is still this one, `also` in the same transaction.

@@ -31,7 +31,8 @@ use std::time::Duration;
 use futures::future::join_all;
 
 pub use generation::{
-    GENERATIONS_TABLE, Generation, Phase, Rebuild, RebuildFailure, SourceProgress, ViewState, read_state,
+    GENERATIONS_TABLE, Generation, Phase, Rebuild, RebuildFailure, SourceProgress, ViewState, find_state, is_same_view,
+    read_state,
 };
 pub use reader::{Listing, ViewReader};
 
