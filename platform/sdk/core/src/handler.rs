@@ -372,6 +372,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Erases what stored commits ask for, before their events go out again: it may not have been done yet, and is done
+    /// once, however often.
+    pub(crate) async fn erase(&self, erasures: &[(String, CommandId)]) -> Result<(), Fault> {
+        for (person, command) in erasures {
+            self.persons()?.erase(person, command).await?;
+        }
+        Ok(())
+    }
+
     fn persons(&self) -> Result<&KeyRing, Fault> {
         self.persons.as_ref().ok_or_else(|| {
             let text = "this app has no table of persons: set SKEIN_PERSONS and SKEIN_PERSONAL_KEY, and deliver again";

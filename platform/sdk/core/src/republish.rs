@@ -282,6 +282,7 @@ async fn send_aggregate(engine: &Engine, envelope: &Envelope, command: &Republis
     let mut sent = 0;
     while let Some(events) = history.next().await? {
         sent += events.len() as u64;
+        engine.erase(&history.take_erasures()).await?;
         match to {
             None => engine.bus.publish(&events).await?,
             Some(to) => {
@@ -362,6 +363,7 @@ async fn send_history(
         match history.next().await {
             Ok(Some(read)) => {
                 events += read.len() as u64;
+                engine.erase(&history.take_erasures()).await?;
                 let earlier = std::mem::replace(&mut held, read);
                 if !earlier.is_empty() {
                     engine.queue.send(queue, &pack(to, &envelope.id, &earlier)?).await?;

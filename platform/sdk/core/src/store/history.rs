@@ -8,7 +8,7 @@ use super::rows::{TIP, Tip};
 use super::{EVENTS_TABLE, EventStore, corrupt};
 use crate::cloud_event::CloudEvent;
 use crate::fault::Fault;
-use crate::id::AggregateId;
+use crate::id::{AggregateId, CommandId};
 use crate::table::Sweep;
 
 /// How many versions one read covers.
@@ -45,6 +45,8 @@ pub struct History<'a> {
     sequence: u64,
     /// The epoch of the last event that was read.
     epoch: u32,
+    /// Whom the commits read so far erase.
+    erasures: Vec<(String, CommandId)>,
 }
 
 impl EventStore {
@@ -60,7 +62,7 @@ impl EventStore {
     pub(crate) fn history_up_to<'a>(&'a self, id: &'a AggregateId, from: u64, tip: Option<Tip>) -> History<'a> {
         let from = from.max(1);
         // An event shows at most one integration event, so that no version is below the sequence of what it shows.
-        History { store: self, id, epoch: 0, tip, version: from, sequence: from }
+        History { store: self, id, epoch: 0, tip, version: from, sequence: from, erasures: Vec::new() }
     }
 
     /// At most `limit` aggregates of a category behind the place, of one shard. There may be none although this is not
@@ -124,6 +126,10 @@ impl History<'_> {
             let high = tip.version.min(self.version.saturating_add(WINDOW - 1));
             let commits = self.store.window(&partition, self.version, high).await?;
             self.version = commits.last().map_or(high, |commit| commit.last) + 1;
+            for commit in &commits {
+                let erased = commit.erasures.iter().map(|person| (person.clone(), commit.meta.command.clone()));
+                self.erasures.extend(erased);
+            }
             let mut events = Vec::new();
             for bytes in commits.into_iter().flat_map(|commit| commit.publications) {
                 let event = CloudEvent::from_json(&bytes).map_err(|error| corrupt(&partition, TIP, error))?;
@@ -140,6 +146,12 @@ impl History<'_> {
             }
         }
         if self.sequence <= tip.sequence { Err(missing(self.sequence)) } else { Ok(None) }
+    }
+
+    /// Whom the commits read so far erase, by which command: to be done before their events go out. A commit's own worker
+    /// may not have come to it yet.
+    pub(crate) fn take_erasures(&mut self) -> Vec<(String, CommandId)> {
+        std::mem::take(&mut self.erasures)
     }
 
     /// What a consumer's cursor shows once it has taken everything up to the tip: epoch and sequence of the last
