@@ -28,6 +28,7 @@ pub fn run(deploy: &flags::Deploy) -> Result<ExitCode> {
     command.arg(task).arg("--environments").arg(build::root().join("platform/deploy/environments"));
     command.arg("--rendered").arg(&rendered);
     if task != "bootstrap" {
+        command.arg("--packages").arg(target.join("package"));
         command.args(local(std::env::var_os(ENDPOINT), std::env::var_os(STATE)));
     }
     // What is said comes last, and so counts.

@@ -5,11 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use azure_core::base64;
 use azure_core::error::ErrorKind;
 use azure_core::http::headers::{HeaderName, Headers};
 use azure_core::http::policies::Policy;
-use azure_core::http::{ClientOptions, Context, Method, Pipeline, PipelineSendOptions, Request, Transport, Url};
+use azure_core::http::{
+    ClientOptions, Context, ExponentialRetryOptions, Method, Pipeline, PipelineSendOptions, Request, RetryOptions,
+    Transport, Url,
+};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use skein_azure::credential::{BearerPolicy, azure_cli, may_carry_token, of_program};
 use skein_azure::http_client;
 
@@ -18,6 +23,9 @@ use crate::input;
 
 /// The API version of deployments and groups.
 pub(crate) const VERSION: &str = "2025-04-01";
+
+/// The API version of sites.
+pub(crate) const VERSION_WEB: &str = "2024-11-01";
 
 /// The scope of its tokens.
 const SCOPE: &str = "https://management.azure.com/.default";
@@ -34,15 +42,19 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// A control plane.
 pub(crate) struct Client {
     pipeline: Pipeline,
+    /// Sends no token.
+    anonymous: Pipeline,
     endpoint: String,
     local: bool,
 }
 
-/// An answer below 400.
+/// An answer.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Value,
     headers: Headers,
+    /// How long to wait where the service does not say.
+    usual: Duration,
 }
 
 impl Answer {
@@ -54,7 +66,7 @@ impl Answer {
     /// How long to wait before the next look.
     pub(crate) fn retry_after(&self) -> Duration {
         let seconds = self.header("retry-after").and_then(|text| text.parse().ok());
-        seconds.map_or(USUAL, Duration::from_secs).clamp(SHORTEST, LONGEST)
+        seconds.map_or(self.usual, Duration::from_secs).clamp(SHORTEST, LONGEST)
     }
 }
 
@@ -84,16 +96,23 @@ impl Client {
         };
         let http = http_client().map_err(|error| no_token(error.to_string()))?;
         let auth: Arc<dyn Policy> = Arc::new(BearerPolicy::new(credential, SCOPE));
-        let options = ClientOptions { transport: Some(Transport::new(http)), ..ClientOptions::default() };
-        let pipeline = Pipeline::new(
-            Some(env!("CARGO_PKG_NAME")),
-            Some(env!("CARGO_PKG_VERSION")),
-            options,
-            Vec::new(),
-            vec![auth],
-            None,
-        );
-        Ok(Client { pipeline, endpoint: endpoint.to_owned(), local })
+        let mut retries = ExponentialRetryOptions::default();
+        if local {
+            retries.max_retries = 3;
+        }
+        let pipeline = |retry: RetryOptions, per_try: Vec<Arc<dyn Policy>>| {
+            let transport = Some(Transport::new(http.clone()));
+            let options = ClientOptions { transport, retry, ..ClientOptions::default() };
+            let (name, version) = (Some(env!("CARGO_PKG_NAME")), Some(env!("CARGO_PKG_VERSION")));
+            Pipeline::new(name, version, options, Vec::new(), per_try, None)
+        };
+        Ok(Client {
+            // On this machine nobody gets better by waiting.
+            pipeline: pipeline(RetryOptions::exponential(retries), vec![auth]),
+            anonymous: pipeline(RetryOptions::none(), Vec::new()),
+            endpoint: endpoint.to_owned(),
+            local,
+        })
     }
 
     /// Whether it is on this machine.
@@ -110,11 +129,7 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answer, Failure> {
-        let answer = self.ask(method, path, body).await?;
-        if answer.status >= 400 {
-            return Err(Failure::Refused { what: what.to_owned(), status: answer.status, error: answer.body });
-        }
-        Ok(answer)
+        accepted(what, self.ask(method, path, body).await?)
     }
 
     /// The same, and nothing for a 404.
@@ -146,6 +161,11 @@ impl Client {
             request.insert_header("content-type", "application/json");
             request.set_body(body.to_string());
         }
+        self.transmit(&self.endpoint, request).await
+    }
+
+    async fn transmit(&self, endpoint: &str, mut request: Request) -> Result<Answer, Failure> {
+        let unreachable = |why: String| Failure::Unreachable { endpoint: endpoint.to_owned(), why };
         let unchecked = PipelineSendOptions { skip_checks: true, ..PipelineSendOptions::default() };
         let response = self.pipeline.send(&Context::new(), &mut request, Some(unchecked)).await;
         let response = response.map_err(|error| match error.kind() {
@@ -153,11 +173,63 @@ impl Client {
             _ => unreachable(chain(&error)),
         })?;
         let (status, headers, body) = response.deconstruct();
+        let usual = if self.local { SHORTEST } else { USUAL };
         let text = body.as_ref();
         let body = serde_json::from_slice(text).unwrap_or_else(
             |_| serde_json::json!({"error": {"code": "", "message": String::from_utf8_lossy(text).trim()}}),
         );
-        Ok(Answer { status: u16::from(status), body: if text.is_empty() { Value::Null } else { body }, headers })
+        Ok(Answer { status: u16::from(status), body: if text.is_empty() { Value::Null } else { body }, headers, usual })
+    }
+
+    /// A request to the host of a site's packages, whose name the control plane gave.
+    async fn at_site(&self, url: &str, method: Method, zip: Option<Vec<u8>>) -> Result<Answer, Failure> {
+        let unreachable = |why: String| Failure::Unreachable { endpoint: url.to_owned(), why };
+        let parsed = Url::parse(url).map_err(|error| unreachable(error.to_string()))?;
+        let known = if self.local {
+            Url::parse(&self.endpoint).is_ok_and(|own| own.origin() == parsed.origin())
+        } else {
+            parsed.scheme() == "https" && parsed.host_str().is_some_and(|host| host.contains(".scm."))
+        };
+        if !known {
+            return Err(unreachable("a token is not sent to that host".to_owned()));
+        }
+        let mut request = Request::new(parsed, method);
+        request.insert_header("accept", "application/json");
+        if let Some(zip) = zip {
+            request.insert_header("content-type", "application/zip");
+            request.insert_header("if-match", "*");
+            request.insert_header("content-digest", format!("sha-256=:{}:", base64::encode(Sha256::digest(&zip))));
+            request.set_body(zip);
+        }
+        self.transmit(url, request).await
+    }
+
+    /// Sends a package.
+    pub(crate) async fn upload(&self, what: &str, url: &str, zip: Vec<u8>) -> Result<Answer, Failure> {
+        accepted(&format!("{what}: package"), self.at_site(url, Method::Post, Some(zip)).await?)
+    }
+
+    /// Asks the host of a site's packages.
+    pub(crate) async fn get_at_site(&self, what: &str, url: &str) -> Result<Answer, Failure> {
+        accepted(&format!("{what}: package"), self.at_site(url, Method::Get, None).await?)
+    }
+
+    /// The same, and nothing for a 404.
+    pub(crate) async fn find_at_site(&self, what: &str, url: &str) -> Result<Option<Value>, Failure> {
+        let answer = self.at_site(url, Method::Get, None).await?;
+        if answer.status == 404 {
+            return Ok(None);
+        }
+        Ok(Some(accepted(&format!("{what}: package"), answer)?.body))
+    }
+
+    /// Asks an app without a token and without asking again: the status and the text.
+    pub(crate) async fn probe(&self, url: &str) -> Result<(u16, String), String> {
+        let mut request = Request::new(Url::parse(url).map_err(|error| error.to_string())?, Method::Get);
+        let unchecked = PipelineSendOptions { skip_checks: true, ..PipelineSendOptions::default() };
+        let response = self.anonymous.send(&Context::new(), &mut request, Some(unchecked)).await;
+        let (status, _, body) = response.map_err(|error| chain(&error))?.deconstruct();
+        Ok((u16::from(status), String::from_utf8_lossy(body.as_ref()).into_owned()))
     }
 
     /// Follows a 202 to its result.
@@ -169,6 +241,14 @@ impl Client {
         }
         Ok(answer.body)
     }
+}
+
+/// An answer below 400.
+fn accepted(what: &str, answer: Answer) -> Result<Answer, Failure> {
+    if answer.status >= 400 {
+        return Err(Failure::Refused { what: what.to_owned(), status: answer.status, error: answer.body });
+    }
+    Ok(answer)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

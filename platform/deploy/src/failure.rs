@@ -15,6 +15,8 @@ pub(crate) enum Failure {
     NoToken { why: String },
     /// No answer.
     Unreachable { endpoint: String, why: String },
+    /// An app that was deployed does not become ready.
+    NotReady { site: String, why: String },
     /// Somebody pressed Ctrl-C.
     Interrupted { what: String },
 }
@@ -27,7 +29,7 @@ impl Failure {
             Failure::Refused { status: 401 | 403, .. } | Failure::NoToken { .. } => 4,
             Failure::Refused { status: 429 | 503, .. } | Failure::Unreachable { .. } => 5,
             Failure::Refused { error, .. } if root(error).0 == "InvalidTemplate" => 2,
-            Failure::Refused { .. } => 1,
+            Failure::Refused { .. } | Failure::NotReady { .. } => 1,
             Failure::Interrupted { .. } => 130,
         }
     }
@@ -93,6 +95,9 @@ impl fmt::Display for Failure {
                     f,
                     "error: {endpoint} cannot be reached: {why}\n next: check the endpoint and the network, and try again"
                 )
+            }
+            Failure::NotReady { site, why } => {
+                write!(f, "error: {site} is deployed and not ready: {why}\n next: look at its log, and deploy again")
             }
             Failure::Interrupted { what } => write!(f, "interrupted: {what}"),
             Failure::Refused { what, status, error } => {

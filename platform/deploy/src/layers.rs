@@ -110,12 +110,18 @@ impl Layer {
         Ok(values.into())
     }
 
-    /// What the deployment is known by: the same for the same template and values, whatever order their keys have.
-    pub(crate) fn digest(&self, values: &Value) -> String {
+    /// Whether it brings function apps.
+    pub(crate) fn has_sites(&self) -> bool {
+        self.template["outputs"].as_object().into_iter().flatten().any(|(name, _)| name.ends_with(SITE))
+    }
+
+    /// What the deployment is known by: the same for the same template and values at the same control plane, whatever
+    /// order their keys have.
+    pub(crate) fn digest(&self, values: &Value, endpoint: &str) -> String {
         let (mut template, mut values) = (self.template.clone(), values.clone());
         template.sort_all_objects();
         values.sort_all_objects();
-        let digest = Sha256::digest(format!("{template}\n{values}"));
+        let digest = Sha256::digest(format!("{template}\n{values}\n{endpoint}"));
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -123,6 +129,15 @@ impl Layer {
 /// `metadata.from` of a parameter: `layer.output`.
 fn source(parameter: &Value) -> Option<(&str, &str)> {
     parameter["metadata"]["from"].as_str()?.split_once('.')
+}
+
+/// How the name of an output ends that names a function app.
+const SITE: &str = "Site";
+
+/// The function apps that a deployment has brought.
+pub(crate) fn sites(outputs: &Outputs) -> Vec<&str> {
+    let sites = outputs.iter().filter(|(name, _)| name.to_lowercase().ends_with(&SITE.to_lowercase()));
+    sites.filter_map(|(_, output)| output["value"].as_str()).collect()
 }
 
 /// An output's value. The service changes the case of the names.
@@ -188,8 +203,10 @@ mod tests {
     #[test]
     fn the_digest_changes_with_content_only() {
         let one = layer("a", &["b.x"]);
-        assert_eq!(one.digest(&json!({"p": 1, "q": 2})), one.digest(&json!({"q": 2, "p": 1})));
-        assert_ne!(one.digest(&json!({"p": 1})), one.digest(&json!({"p": 2})));
+        let digest = |values: Value, endpoint: &str| one.digest(&values, endpoint);
+        assert_eq!(digest(json!({"p": 1, "q": 2}), "e"), digest(json!({"q": 2, "p": 1}), "e"));
+        assert_ne!(digest(json!({"p": 1}), "e"), digest(json!({"p": 2}), "e"));
+        assert_ne!(digest(json!({"p": 1}), "e"), digest(json!({"p": 1}), "f"));
     }
 
     #[test]

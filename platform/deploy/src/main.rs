@@ -5,6 +5,7 @@ mod client;
 mod environment;
 mod failure;
 mod layers;
+mod packages;
 mod plan;
 mod run;
 
@@ -21,14 +22,18 @@ Deploys what was rendered.
 skein-deploy plan|deploy|drift|outputs|down platform|gateway|service NAME|all --env NAME [options]
     --env NAME          the environment: NAME.toml in the folder of environments
     --environments DIR  that folder (platform/deploy/environments)
-    --rendered DIR      the rendered files, with arm/LAYER.json (target/rendered)
+    --rendered DIR      the rendered files, with arm/LAYER.json (target/render)
+    --packages DIR      the packages of function apps, from `cargo xtask package` (target/package)
     --endpoint URL      the control plane, instead of the environment's
     --state DIR         the state folder of a local control plane, for its tokens (.skein)
     --output json       results as JSON on stdout
     --no-wait           deploy: leave it running
+    --again             deploy: also what is unchanged, as after a drift
     --confirm NAME      down: the environment's name, without being asked for it
 
-Text goes to stderr, results go to stdout. While it deploys, Ctrl-C leaves the deployment running; a second one cancels it.
+`deploy` skips a layer whose template and parameters are those of its last deployment, publishes the packages that apps
+do not run yet, and waits until the apps are ready. Text goes to stderr, results go to stdout. While it deploys, Ctrl-C
+leaves the deployment running; a second one cancels it.
 `skein-deploy bootstrap --env NAME` makes once what ARM cannot; its --help says more.
 Exit codes: 0 done, or nothing to do; 1 it failed; 2 wrong input: flags, environment, template; 3 plan or drift found
 changes; 4 refused: no token, an expired one, or a role is missing; 5 unreachable or throttled; 130 interrupted.
@@ -53,10 +58,12 @@ pub(crate) struct Options {
     env: String,
     environments: PathBuf,
     rendered: PathBuf,
+    packages: PathBuf,
     endpoint: Option<String>,
     state: PathBuf,
     json: bool,
     wait: bool,
+    again: bool,
     confirm: Option<String>,
 }
 
@@ -105,11 +112,13 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
         layer: None,
         env: String::new(),
         environments: "platform/deploy/environments".into(),
-        rendered: "target/rendered".into(),
+        rendered: "target/render".into(),
+        packages: "target/package".into(),
         endpoint: None,
         state: ".skein".into(),
         json: false,
         wait: true,
+        again: false,
         confirm: None,
     };
     while let Some(argument) = parser.next()? {
@@ -118,9 +127,11 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
             Long("env") => options.env = parser.value()?.string()?,
             Long("environments") => options.environments = parser.value()?.into(),
             Long("rendered") => options.rendered = parser.value()?.into(),
+            Long("packages") => options.packages = parser.value()?.into(),
             Long("endpoint") => options.endpoint = Some(parser.value()?.string()?),
             Long("state") => options.state = parser.value()?.into(),
             Long("no-wait") => options.wait = false,
+            Long("again") => options.again = true,
             Long("confirm") => options.confirm = Some(parser.value()?.string()?),
             Long("output") => match parser.value()?.string()?.as_str() {
                 "json" => options.json = true,

@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::layers::{self, Layer, Outputs, steps};
+use crate::packages::{self, Site};
 use crate::plan::{self, Count};
 use crate::{Options, Task, input};
 
@@ -20,6 +21,13 @@ const CHANGES: u8 = 3;
 
 /// The tag that tells what a deployment was made of.
 const DIGEST: &str = "skein-digest";
+
+/// How a layer's deployment began.
+enum Begun {
+    /// It is there already, with these outputs.
+    Unchanged(Outputs),
+    Running,
+}
 
 struct Run<'a> {
     options: &'a Options,
@@ -46,10 +54,18 @@ pub(crate) async fn run(options: &Options) -> Result<u8, Failure> {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let run = Run { options, environment, client, layers, colour, begun: Instant::now() };
     match options.task {
-        Task::Plan | Task::Drift => run.plan().await,
+        Task::Plan | Task::Drift => or_interrupted("nothing was changed", run.plan()).await,
         Task::Deploy => run.deploy().await,
-        Task::Outputs => run.outputs().await,
-        Task::Down => run.down().await,
+        Task::Outputs => or_interrupted("nothing was changed", run.outputs()).await,
+        Task::Down => or_interrupted("what is not removed yet stays; the same command goes on", run.down()).await,
+    }
+}
+
+/// Does something until it is done or somebody presses Ctrl-C.
+async fn or_interrupted<T>(what: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted { what: what.to_owned() }),
     }
 }
 
@@ -90,7 +106,7 @@ impl Run<'_> {
     fn request(&self, layer: &Layer, values: &Value) -> Value {
         json!({
             "location": self.environment.location,
-            "tags": {DIGEST: layer.digest(values)},
+            "tags": {DIGEST: layer.digest(values, &self.environment.endpoint)},
             "properties": {"mode": "Incremental", "template": layer.template, "parameters": values},
         })
     }
@@ -138,23 +154,88 @@ impl Run<'_> {
             return Ok(0);
         }
         if drift {
-            eprintln!("what is deployed differs from what was rendered; `deploy` puts it right");
+            eprintln!(
+                "what is deployed differs from what was rendered; `deploy` puts it right, with --again where nothing new was rendered"
+            );
         }
         Ok(CHANGES)
     }
 
     async fn deploy(&self) -> Result<u8, Failure> {
-        let mut outputs = self.known_outputs().await?;
+        let chosen = steps(&self.layers, self.options.layer.as_deref())?;
+        // Before anything is deployed that would then wait for its code.
+        for layer in chosen.iter().flatten().filter(|layer| layer.has_sites() && self.options.wait) {
+            if !self.options.packages.is_dir() {
+                let why = format!("there are no packages for {} in {}", layer.name, self.options.packages.display());
+                return Err(input(why, "write them: `cargo xtask package all`, or give --packages DIR"));
+            }
+        }
+        let mut outputs = or_interrupted("nothing was changed", self.known_outputs()).await?;
         let mut results = Map::new();
-        for step in steps(&self.layers, self.options.layer.as_deref())? {
+        let mut changed = false;
+        for step in chosen {
             let done = try_join_all(step.iter().map(|layer| self.deploy_layer(layer, &outputs))).await?;
             for (layer, (status, own)) in step.iter().zip(done) {
+                changed |= status != "Unchanged";
                 results.insert(layer.name.clone(), json!({"status": status, "outputs": own}));
                 outputs.insert(layer.name.clone(), own);
             }
         }
+        if !changed {
+            eprintln!("nothing to do");
+        }
         self.result(&results.into());
         Ok(0)
+    }
+
+    /// Deploys a layer, then the code of its apps.
+    async fn deploy_layer(
+        &self,
+        layer: &Layer,
+        outputs: &BTreeMap<String, Outputs>,
+    ) -> Result<(&'static str, Outputs), Failure> {
+        let stays = "what is deployed stays; the same command goes on";
+        let (mut status, mut own) = match or_interrupted(stays, self.begin_layer(layer, outputs)).await? {
+            Begun::Unchanged(outputs) => ("Unchanged", outputs),
+            Begun::Running if self.options.wait => ("Succeeded", Outputs::new()),
+            Begun::Running => return Ok(("Running", Outputs::new())),
+        };
+        if status != "Unchanged" {
+            own = self.follow(layer, &self.path(layer)).await?;
+        }
+        let sites = layers::sites(&own);
+        let shipped = try_join_all(sites.iter().map(|site| self.ship(layer, &own, site)));
+        if or_interrupted(stays, shipped).await?.contains(&true) {
+            status = "Succeeded";
+        }
+        Ok((status, own))
+    }
+
+    /// Publishes the package of an app where it does not run it yet, and waits until it is ready; whether it published.
+    async fn ship(&self, layer: &Layer, outputs: &Outputs, name: &str) -> Result<bool, Failure> {
+        let client = &self.client;
+        let site = self.site(layer, outputs, name).await?;
+        let Some(package) = packages::find(&self.options.packages, name)? else {
+            let why = format!("there is no package for {name} in {}", self.options.packages.display());
+            return Err(input(why, "write it: `cargo xtask package all`, or give --packages DIR"));
+        };
+        let has = site.has(client, &package).await?;
+        if !has {
+            self.row(&layer.name, "Running", &format!("publishing the package of {name}"));
+            site.publish(client, &package).await?;
+        }
+        site.ready(client).await?;
+        let what = if has { "runs its package" } else { "runs its new package, and is ready" };
+        self.row(&layer.name, if has { "unchanged" } else { "Succeeded" }, &format!("{name} {what}"));
+        Ok(!has)
+    }
+
+    async fn site(&self, layer: &Layer, outputs: &Outputs, name: &str) -> Result<Site, Failure> {
+        let group = layers::output_of(outputs, "group").and_then(Value::as_str).ok_or_else(|| {
+            let why = format!("{}: the output \"group\", which says where {name} is, is missing", layer.name);
+            input(why, "render again")
+        })?;
+        Site::look(&self.client, &self.environment.subscription, group, name).await
     }
 
     fn row(&self, layer: &str, state: &str, what: &str) {
@@ -168,11 +249,8 @@ impl Run<'_> {
         eprintln!("{seconds:>7.1}s  {layer:<12} {state} {what}");
     }
 
-    async fn deploy_layer(
-        &self,
-        layer: &Layer,
-        outputs: &BTreeMap<String, Outputs>,
-    ) -> Result<(&'static str, Outputs), Failure> {
+    /// Begins a layer's deployment, where it is not what was deployed last.
+    async fn begin_layer(&self, layer: &Layer, outputs: &BTreeMap<String, Outputs>) -> Result<Begun, Failure> {
         let values = layer.values(&self.environment, outputs, &self.local_values())?;
         let request = self.request(layer, &values);
         let path = self.path(layer);
@@ -181,10 +259,10 @@ impl Run<'_> {
             |deployment: &Value| deployment["properties"]["provisioningState"].as_str().unwrap_or_default().to_owned();
         let same = old.as_ref().is_some_and(|old| old["tags"][DIGEST] == request["tags"][DIGEST]);
         match old.as_ref().map(state).as_deref() {
-            Some("Succeeded") if same => {
+            Some("Succeeded") if same && !self.options.again && self.is_there(layer, old.as_ref()).await? => {
                 self.row(&layer.name, "unchanged", "template and parameters are those of the last deployment");
                 let outputs = old.unwrap_or_default()["properties"]["outputs"].as_object().cloned().unwrap_or_default();
-                return Ok(("Unchanged", outputs));
+                return Ok(Begun::Unchanged(outputs));
             }
             // A client before this one was killed: its deployment is ours.
             Some("Running" | "Accepted") if same => self.row(&layer.name, "Running", "goes on, from an earlier call"),
@@ -204,14 +282,24 @@ impl Run<'_> {
                 self.row(&layer.name, "Accepted", &layer.deployment());
             }
         }
-        if !self.options.wait {
-            return Ok(("Running", Outputs::new()));
-        }
-        self.follow(layer, &path).await
+        Ok(Begun::Running)
+    }
+
+    /// Whether the resource group of a deployment is still there: the record of a deployment to a subscription outlives
+    /// what was deployed.
+    async fn is_there(&self, layer: &Layer, deployment: Option<&Value>) -> Result<bool, Failure> {
+        let outputs = deployment.and_then(|one| one["properties"]["outputs"].as_object());
+        let names = ["group".to_owned(), format!("{}Group", layer.name)];
+        let group = outputs.and_then(|all| names.iter().find_map(|name| layers::output_of(all, name)));
+        let Some(group) = group.and_then(Value::as_str) else {
+            return Ok(true);
+        };
+        let path = format!("/subscriptions/{}/resourceGroups/{group}", self.environment.subscription);
+        Ok(self.client.find(&layer.name, &path).await?.is_some())
     }
 
     /// Follows a deployment to its end, a row for each resource.
-    async fn follow(&self, layer: &Layer, path: &str) -> Result<(&'static str, Outputs), Failure> {
+    async fn follow(&self, layer: &Layer, path: &str) -> Result<Outputs, Failure> {
         let mut seen: BTreeSet<String> = BTreeSet::new();
         let mut interrupted = false;
         loop {
@@ -222,7 +310,7 @@ impl Run<'_> {
             match properties["provisioningState"].as_str().unwrap_or_default().to_lowercase().as_str() {
                 "succeeded" => {
                     self.row(&layer.name, "Succeeded", &layer.deployment());
-                    return Ok(("Succeeded", properties["outputs"].as_object().cloned().unwrap_or_default()));
+                    return Ok(properties["outputs"].as_object().cloned().unwrap_or_default());
                 }
                 "failed" => {
                     self.row(&layer.name, "Failed", &layer.deployment());

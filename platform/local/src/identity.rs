@@ -10,7 +10,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -325,7 +325,7 @@ pub type IdentityHeaders = HashMap<String, Vec<ManagedIdentity>>;
 /// The managed-identity endpoint of App Service (`/identity/token`), and the issuer's metadata.
 ///
 /// Each app has a random header of its own, so that one app cannot have the token of another's identity.
-pub fn router(issuer: Arc<Issuer>, apps: Arc<IdentityHeaders>, base: String) -> Router {
+pub fn router(issuer: Arc<Issuer>, apps: Arc<RwLock<IdentityHeaders>>, base: String) -> Router {
     let metadata = json!({
         "issuer": ISSUER,
         "jwks_uri": format!("{base}/identity/keys"),
@@ -342,7 +342,7 @@ pub fn router(issuer: Arc<Issuer>, apps: Arc<IdentityHeaders>, base: String) -> 
 }
 
 async fn token(
-    State((issuer, apps)): State<(Arc<Issuer>, Arc<IdentityHeaders>)>,
+    State((issuer, apps)): State<(Arc<Issuer>, Arc<RwLock<IdentityHeaders>>)>,
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
@@ -350,7 +350,8 @@ async fn token(
         (status, axum::Json(json!({"statusCode": status.as_u16(), "message": message}))).into_response()
     };
     let header = headers.get("x-identity-header").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let Some(identities) = apps.get(header) else {
+    let identities = apps.read().unwrap_or_else(PoisonError::into_inner).get(header).cloned();
+    let Some(identities) = identities else {
         return refuse(StatusCode::UNAUTHORIZED, "X-IDENTITY-HEADER is not that of an app".into());
     };
     if query.get("api-version").map(String::as_str) != Some("2019-08-01") {

@@ -1,5 +1,6 @@
 //! The command line of the local Azure.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,14 +16,17 @@ use tokio::sync::watch;
 const HELP: &str = "\
 Azure in one process, on loopback.
 
-skein-local serve --state DIR [--resources FILE] [options]
-    --resources FILE    host this list; without it, what is deployed through ARM's contract at the planes' address
+skein-local serve --state DIR [options] [-- COMMAND ...]
+    --resources FILE    host this list, and nothing that is deployed; there are no planes to deploy to, and no COMMAND
     --port N            the gateway's port (8080; 0 takes any)
-    --planes-port P     the planes' port (the one that the list of resources names)
+    --planes-port P     the planes' port (the one of last time, or any)
     --azurite [URL]     keep the tables in a running Azurite (http://127.0.0.1:10002/devstoreaccount1)
     --retry-factor F    scale the topics' retry waits (0.1; 1 is Azure's pace)
     --chaos SEED        delay, double and reorder the topics' deliveries
-  prints `ready http://127.0.0.1:N` to stdout when everything answers; SIGINT and SIGTERM stop it, a second one at once
+    COMMAND ...         run this once deployments are taken; its failure is ours
+  hosts what was deployed through ARM's contract at the planes' address, also by an earlier process, and follows every
+  change. Prints `planes http://127.0.0.1:P` to stdout when it takes deployments, and `ready http://127.0.0.1:N` when
+  everything that is deployed answers; SIGINT and SIGTERM stop it, a second one at once
 
 skein-local token --state DIR --role operator|customer [--subject S]
   prints a development token for the gateway
@@ -106,7 +110,10 @@ fn until_signalled() -> Result<watch::Receiver<bool>> {
 }
 
 fn parse() -> Result<Command> {
-    let mut parser = lexopt::Parser::from_env();
+    let mut words = std::env::args_os().skip(1);
+    let own: Vec<OsString> = words.by_ref().take_while(|word| word != "--").collect();
+    let deploy: Vec<OsString> = words.collect();
+    let mut parser = lexopt::Parser::from_args(own);
     let Some(first) = parser.next()? else { return Ok(Command::Help) };
     let command = match first {
         Value(command) => command.string()?,
@@ -137,7 +144,7 @@ fn parse() -> Result<Command> {
             }
             Long("chaos") if serve => chaos = Some(parser.value()?.parse()?),
             // `--azurite URL`, with a space.
-            Value(url) if serve && azurite.is_some() => azurite = Some(url.string()?),
+            Value(url) if serve && azurite.as_deref() == Some(AZURITE) => azurite = Some(url.string()?),
             Long("role") if !serve => role = Some(parser.value()?.string()?),
             Long("subject") if !serve => subject = Some(parser.value()?.string()?),
             Long("resource") if !serve => resource = Some(parser.value()?.string()?),
@@ -146,7 +153,9 @@ fn parse() -> Result<Command> {
     }
     let state = state.context("--state is missing")?;
     match command.as_str() {
-        "serve" => Ok(Command::Serve(Options { state, resources, port, planes_port, azurite, retry_factor, chaos })),
+        "serve" => {
+            Ok(Command::Serve(Options { state, resources, port, planes_port, azurite, retry_factor, chaos, deploy }))
+        }
         "token" => match (role, resource) {
             (Some(role), None) => Ok(Command::Token { state, role, subject }),
             (None, Some(resource)) if subject.is_none() => Ok(Command::OperatorToken { state, resource }),

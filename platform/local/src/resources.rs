@@ -1,19 +1,18 @@
-//! The list of resources, in ARM's shape, as a typed plan of what to host.
+//! Deployed resources, in ARM's shape, as a typed plan of what to host.
 //!
-//! The plan is checked before anything starts: whatever is malformed or points at something that is not in the list
-//! is an error that names the resource. Types that are not hosted locally are kept and reported.
+//! The plan is checked before anything changes: whatever is malformed or points at something that is not there is an
+//! error that names the resource.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::broker::QueueSettings;
 use crate::identity::ManagedIdentity;
 
 /// One resource, as ARM would list it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Resource {
     /// The full type, as in `Microsoft.ServiceBus/namespaces/queues`.
     #[serde(rename = "type")]
@@ -28,26 +27,37 @@ pub struct Resource {
     pub properties: Value,
 }
 
-/// Why a list cannot be hosted.
+/// A resource that is malformed or dangling.
 #[derive(Debug, thiserror::Error)]
-pub enum ResourcesError {
-    /// The file cannot be read.
-    #[error("cannot read the list of resources {0}")]
-    Read(PathBuf, #[source] std::io::Error),
-    /// The file is no list of resources.
-    #[error("{0} is no list of resources")]
-    Malformed(PathBuf, #[source] serde_json::Error),
-    /// A resource is malformed or dangling.
-    #[error("{kind} {name}: {why}")]
-    Resource {
-        /// Its type.
-        kind: String,
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
-        why: String,
-    },
+#[error("{kind} {name}: {why}")]
+pub struct ResourcesError {
+    /// Its type.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub why: String,
 }
+
+/// The types that have an engine here.
+const HOSTED: [&str; 16] = [
+    "Microsoft.ManagedIdentity/userAssignedIdentities",
+    "Microsoft.Storage/storageAccounts",
+    "Microsoft.Storage/storageAccounts/blobServices",
+    "Microsoft.Storage/storageAccounts/blobServices/containers",
+    "Microsoft.Storage/storageAccounts/tableServices",
+    "Microsoft.Storage/storageAccounts/tableServices/tables",
+    "Microsoft.ServiceBus/namespaces",
+    "Microsoft.ServiceBus/namespaces/queues",
+    "Microsoft.EventGrid/topics",
+    "Microsoft.EventGrid/topics/eventSubscriptions",
+    "Microsoft.KeyVault/vaults",
+    "Microsoft.KeyVault/vaults/keys",
+    "Microsoft.Web/sites",
+    "Microsoft.ApiManagement/service",
+    "Microsoft.ApiManagement/service/backends",
+    "Microsoft.ApiManagement/service/apis",
+];
 
 /// A queue to declare.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,28 +163,24 @@ pub struct Plan {
     pub sites: Vec<Site>,
     /// The gateway, where the list has one.
     pub gateway: Option<Gateway>,
-    /// `type name` of what is kept and not hosted.
-    pub not_hosted: Vec<String>,
-}
-
-/// Reads and checks a list.
-///
-/// # Errors
-/// A file that is no list, or any resource that is malformed or dangling.
-pub fn read(path: &Path) -> Result<Plan, ResourcesError> {
-    let text = std::fs::read(path).map_err(|error| ResourcesError::Read(path.to_owned(), error))?;
-    let list: Vec<Resource> =
-        serde_json::from_slice(&text).map_err(|error| ResourcesError::Malformed(path.to_owned(), error))?;
-    Plan::of(&list)
 }
 
 impl Resource {
-    fn is(&self, kind: &str) -> bool {
+    pub(crate) fn is(&self, kind: &str) -> bool {
         self.kind.eq_ignore_ascii_case(kind)
     }
 
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// Whether it is the site of that name.
+    pub(crate) fn is_site(&self, name: &str) -> bool {
+        self.is("Microsoft.Web/sites") && self.is_named(name)
+    }
+
     fn error(&self, why: impl Into<String>) -> ResourcesError {
-        ResourcesError::Resource { kind: self.kind.clone(), name: self.name.clone(), why: why.into() }
+        ResourcesError { kind: self.kind.clone(), name: self.name.clone(), why: why.into() }
     }
 
     /// The name's segments, as many as the type has after its provider.
@@ -226,6 +232,13 @@ fn id_segments<'i, const N: usize>(id: &'i str, types: [&str; N]) -> Option<[&'i
 }
 
 impl Plan {
+    /// Whether resources of a type, of that name, have an engine here.
+    pub fn hosts(kind: &str, name: &str) -> bool {
+        let is_auth =
+            kind.eq_ignore_ascii_case("Microsoft.Web/sites/config") && name.to_lowercase().ends_with("/authsettingsv2");
+        is_auth || HOSTED.iter().any(|hosted| hosted.eq_ignore_ascii_case(kind))
+    }
+
     /// Checks a list.
     ///
     /// # Errors
@@ -318,30 +331,6 @@ impl Plan {
                     return Err(resource.error("there is a gateway already, and only one can listen"));
                 }
                 plan.gateway = Some(plan.gateway(resource, list, &identities)?);
-            }
-        }
-        for resource in list {
-            let hosted = [
-                "Microsoft.ManagedIdentity/userAssignedIdentities",
-                "Microsoft.Storage/storageAccounts",
-                "Microsoft.Storage/storageAccounts/blobServices",
-                "Microsoft.Storage/storageAccounts/blobServices/containers",
-                "Microsoft.Storage/storageAccounts/tableServices",
-                "Microsoft.Storage/storageAccounts/tableServices/tables",
-                "Microsoft.ServiceBus/namespaces",
-                "Microsoft.ServiceBus/namespaces/queues",
-                "Microsoft.EventGrid/topics",
-                "Microsoft.EventGrid/topics/eventSubscriptions",
-                "Microsoft.KeyVault/vaults",
-                "Microsoft.KeyVault/vaults/keys",
-                "Microsoft.Web/sites",
-                "Microsoft.ApiManagement/service",
-                "Microsoft.ApiManagement/service/backends",
-                "Microsoft.ApiManagement/service/apis",
-            ];
-            let is_auth = resource.is("Microsoft.Web/sites/config") && resource.name.ends_with("/authsettingsV2");
-            if !is_auth && !hosted.iter().any(|kind| resource.is(kind)) {
-                plan.not_hosted.push(format!("{} {}", resource.kind, resource.name));
             }
         }
         Ok(plan)
@@ -561,7 +550,7 @@ mod tests {
         assert_eq!(gateway.identity.principal_id, "g");
         assert_eq!(gateway.apis[0].command.audience, "api://skein-local");
         assert_eq!(gateway.apis[0].query.site, "func-orders-query");
-        assert_eq!(plan.not_hosted, ["Microsoft.Insights/components appi-skein"]);
+        assert!(!Plan::hosts("Microsoft.Insights/components", "appi-skein"));
     }
 
     /// Changes one value of the list (or removes it, with null at the resource's place) and expects the error.

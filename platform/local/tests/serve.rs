@@ -1,76 +1,28 @@
 //! The binary as scripts use it: it prints `ready`, routes, keeps its folder to itself, and stops cleanly.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
 use skein_local::outbound;
+use skein_package::{Compression, File};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_skein-local");
 
-/// A list with one service, whose apps are the fake worker, and their packages.
-fn write_system(state: &Path, planes: u16) {
-    let ids = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities";
-    let mut list = vec![
-        json!({"type": "Microsoft.Storage/storageAccounts", "name": "stskeinorders"}),
-        json!({"type": "Microsoft.Storage/storageAccounts/tableServices/tables", "name": "stskeinorders/default/events"}),
-        json!({"type": "Microsoft.ServiceBus/namespaces", "name": "sb-skein-orders"}),
-        json!({"type": "Microsoft.ServiceBus/namespaces/queues", "name": "sb-skein-orders/commands",
-               "properties": {"requiresSession": true}}),
-        json!({"type": "Microsoft.EventGrid/topics", "name": "evgt-skein"}),
-        json!({"type": "Microsoft.ApiManagement/service", "name": "apim-skein", "identity": {"principalId": "gateway"}}),
-        json!({"type": "Microsoft.ApiManagement/service/apis", "name": "apim-skein/orders",
-               "properties": {"path": "orders", "displayName": "Orders"}}),
-        json!({"type": "Microsoft.Insights/components", "name": "appi-skein"}),
-    ];
-    let examples = Path::new(BINARY).parent().unwrap().join("examples/fake_worker");
-    assert!(examples.is_file(), "{} is missing: `cargo test -p skein-local` builds it", examples.display());
-    for side in ["command", "query"] {
-        let site = format!("func-orders-{side}");
-        list.push(
-            json!({"type": "Microsoft.ManagedIdentity/userAssignedIdentities", "name": format!("id-orders-{side}"),
-            "properties": {"principalId": format!("p-{side}"), "clientId": format!("c-{side}")}}),
-        );
-        list.push(json!({"type": "Microsoft.Web/sites", "name": site,
-            "identity": {"type": "UserAssigned", "userAssignedIdentities": {format!("{ids}/id-orders-{side}"): {}}},
-            "properties": {"siteConfig": {"appSettings": [{"name": "SKEIN_SERVICE", "value": "orders"}]}}}));
-        list.push(
-            json!({"type": "Microsoft.Web/sites/config", "name": format!("{site}/authsettingsV2"), "properties": {
-            "globalValidation": {"requireAuthentication": true, "unauthenticatedClientAction": "Return401",
-                                 "excludedPaths": ["/api/health/ready"]},
-            "identityProviders": {"azureActiveDirectory": {"validation": {"allowedAudiences": ["api://skein-local"],
-                "defaultAuthorizationPolicy": {"allowedPrincipals": {"identities": ["gateway"]}}}}}}}),
-        );
-        list.push(
-            json!({"type": "Microsoft.ApiManagement/service/backends", "name": format!("apim-skein/orders-{side}"),
-            "properties": {"url": format!("http://127.0.0.1:{planes}/sites/{site}/api"), "protocol": "http"}}),
-        );
-        let root = state.join("apps").join(&site);
-        for (function, route) in [("graphql", "graphql"), ("ready", "health/ready")] {
-            std::fs::create_dir_all(root.join(function)).unwrap();
-            let bindings = json!({"bindings": [
-                {"type": "httpTrigger", "direction": "in", "name": "req", "authLevel": "anonymous", "route": route},
-                {"type": "http", "direction": "out", "name": "res"}]});
-            std::fs::write(root.join(function).join("function.json"), bindings.to_string()).unwrap();
-        }
-        let host = json!({"version": "2.0", "customHandler": {
-            "description": {"defaultExecutablePath": "bin/handler"}, "enableProxyingHttpRequest": true}});
-        std::fs::write(root.join("host.json"), host.to_string()).unwrap();
-        std::fs::create_dir_all(root.join("bin")).unwrap();
-        std::os::unix::fs::symlink(&examples, root.join("bin/handler")).unwrap();
-    }
-    std::fs::write(state.join("resources.json"), json!(list).to_string()).unwrap();
-}
+const ARM: &str = "https://management.azure.com";
+const SUBSCRIPTION: &str = "/subscriptions/11111111-2222-3333-4444-555555555555";
 
 fn serve(state: &Path) -> Command {
     let mut command = Command::new(BINARY);
-    command.arg("serve").arg("--state").arg(state).arg("--resources").arg(state.join("resources.json"));
-    command.args(["--port", "0"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.arg("serve").arg("--state").arg(state).args(["--port", "0"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -78,6 +30,7 @@ fn serve(state: &Path) -> Command {
 struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
+    planes: String,
     url: String,
 }
 
@@ -85,10 +38,13 @@ impl Running {
     fn started(command: &mut Command) -> Running {
         let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("ready ").unwrap_or_else(|| panic!("it printed {line:?}")).to_owned();
-        Running { child, stdout, url }
+        let mut line = |start: &str| {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            line.trim().strip_prefix(start).unwrap_or_else(|| panic!("it printed {line:?}")).to_owned()
+        };
+        let (planes, url) = (line("planes "), line("ready "));
+        Running { child, stdout, planes, url }
     }
 
     fn stop(&mut self, signal: &str) -> Option<i32> {
@@ -97,7 +53,7 @@ impl Running {
         let status = self.child.wait().unwrap();
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).unwrap();
-        assert_eq!(rest, "", "nothing but the one line on stdout");
+        assert_eq!(rest, "", "nothing but the two lines on stdout");
         status.code()
     }
 }
@@ -107,6 +63,154 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A small system, deployed resource by resource.
+struct Deployed<'s> {
+    state: &'s Path,
+    base: String,
+}
+
+impl Deployed<'_> {
+    /// The path of a resource.
+    fn id(kind: &str, name: &str) -> String {
+        let (provider, types) = kind.split_once('/').unwrap();
+        let pairs = types.split('/').zip(name.split('/')).map(|(kind, name)| format!("/{kind}/{name}"));
+        format!("{SUBSCRIPTION}/resourceGroups/rg/providers/{provider}{}", pairs.collect::<String>())
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        operator(self.state, ARM, method, &format!("{}{path}?api-version=2025-04-01", self.base), body).await
+    }
+
+    async fn put(&self, kind: &str, name: &str, mut body: Value) -> Value {
+        body["location"] = "westeurope".into();
+        let (status, answer) = self.ask("PUT", &Self::id(kind, name), body).await;
+        assert!(status < 300, "{kind} {name}: {answer}");
+        answer
+    }
+
+    /// Gives an app its settings, those that every host needs included.
+    async fn settings(&self, site: &str, mut settings: Value) {
+        let identity = Self::id("Microsoft.ManagedIdentity/userAssignedIdentities", &site.replace("func-", "id-"));
+        let (_, identity) = self.ask("GET", &identity, Value::Null).await;
+        settings["FUNCTIONS_EXTENSION_VERSION"] = "~4".into();
+        settings["AzureWebJobsStorage__accountName"] = "stskeinorders".into();
+        settings["AzureWebJobsStorage__credential"] = "managedidentity".into();
+        settings["AzureWebJobsStorage__clientId"] = identity["properties"]["clientId"].clone();
+        self.put("Microsoft.Web/sites/config", &format!("{site}/appsettings"), json!({"properties": settings})).await;
+    }
+
+    /// One service, whose apps are the fake worker.
+    async fn service(&self) {
+        let group = format!("{SUBSCRIPTION}/resourceGroups/rg");
+        assert!(self.ask("PUT", &group, json!({"location": "westeurope"})).await.0 < 300);
+        self.put("Microsoft.Storage/storageAccounts", "stskeinorders", json!({})).await;
+        self.put("Microsoft.Storage/storageAccounts/tableServices/tables", "stskeinorders/default/events", json!({}))
+            .await;
+        self.put("Microsoft.ServiceBus/namespaces", "sb-skein-orders", json!({})).await;
+        let containers = "Microsoft.Storage/storageAccounts/blobServices/containers";
+        self.put(containers, "stskeinorders/default/azure-webjobs-hosts", json!({})).await;
+        let properties = json!({"properties": {"requiresSession": true}});
+        self.put("Microsoft.ServiceBus/namespaces/queues", "sb-skein-orders/commands", properties).await;
+        let system = json!({"identity": {"type": "SystemAssigned"}});
+        let gateway = self.put("Microsoft.ApiManagement/service", "apim-skein", system).await;
+        let gateway = &gateway["identity"]["principalId"];
+        for side in ["command", "query"] {
+            let (site, identity) = (format!("func-orders-{side}"), format!("id-orders-{side}"));
+            let kind = "Microsoft.ManagedIdentity/userAssignedIdentities";
+            let about = self.put(kind, &identity, json!({})).await;
+            // Storage Blob Data Owner: a host keeps its locks there.
+            let role = "/providers/Microsoft.Authorization/roleDefinitions/b7e6dc6d-f1e8-4753-8033-0f276bb0955b";
+            let body = json!({"properties": {"principalId": about["properties"]["principalId"],
+                "roleDefinitionId": format!("{SUBSCRIPTION}{role}"), "principalType": "ServicePrincipal"}});
+            let path = Self::id("Microsoft.Storage/storageAccounts", "stskeinorders");
+            let name = about["properties"]["principalId"].as_str().unwrap();
+            let path = format!("{path}/providers/Microsoft.Authorization/roleAssignments/{name}");
+            assert!(self.ask("PUT", &path, body).await.0 < 300);
+            let assigned = json!({"type": "UserAssigned", "userAssignedIdentities": {Self::id(kind, &identity): {}}});
+            self.put("Microsoft.Web/sites", &site, json!({"identity": assigned})).await;
+            self.settings(&site, json!({"SKEIN_SERVICE": "orders"})).await;
+            let properties = json!({"properties": {
+                "globalValidation": {"requireAuthentication": true, "unauthenticatedClientAction": "Return401",
+                                     "excludedPaths": ["/api/health/ready"]},
+                "identityProviders": {"azureActiveDirectory": {"validation": {
+                    "allowedAudiences": ["api://skein-local"],
+                    "defaultAuthorizationPolicy": {"allowedPrincipals": {"identities": [gateway]}}}}}}});
+            self.put("Microsoft.Web/sites/config", &format!("{site}/authsettingsV2"), properties).await;
+            let url = format!("{}/sites/{site}/api", self.base);
+            let properties = json!({"properties": {"url": url, "protocol": "http"}});
+            self.put("Microsoft.ApiManagement/service/backends", &format!("apim-skein/orders-{side}"), properties)
+                .await;
+        }
+        let properties = json!({"properties": {"path": "orders", "displayName": "Orders"}});
+        self.put("Microsoft.ApiManagement/service/apis", "apim-skein/orders", properties).await;
+    }
+
+    /// The status, the answer, and where it will be told what became of it.
+    async fn publish(&self, site: &str, zip: Vec<u8>, digest: Option<&str>) -> (u16, Value, String) {
+        let mut request = Request::post(format!("{}/scm/{site}/api/publish?Deployer=me", self.base))
+            .header("authorization", format!("Bearer {}", token(self.state, ARM)))
+            .header("content-type", "application/zip");
+        if let Some(digest) = digest {
+            request = request.header("content-digest", digest);
+        }
+        let response = outbound::client().request(request.body(Body::from(zip)).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        let location = head.headers.get("location").map(|value| value.to_str().unwrap().to_owned());
+        let body = axum::body::to_bytes(Body::new(body), usize::MAX).await.unwrap();
+        let body = serde_json::from_slice(&body).unwrap_or_default();
+        (head.status.as_u16(), body, location.unwrap_or_default())
+    }
+
+    /// Publishes a package, and waits until it runs.
+    async fn published(&self, site: &str, zip: Vec<u8>) {
+        let (status, answer, location) = self.publish(site, zip, None).await;
+        assert_eq!(status, 202, "{answer}");
+        loop {
+            let (status, record) = operator(self.state, ARM, "GET", &location, Value::Null).await;
+            assert_eq!(status, 200, "{record}");
+            if record["complete"] == true {
+                assert_eq!((&record["status"], &record["deployer"]), (&json!(4), &json!("me")), "{record}");
+                break;
+            }
+        }
+        let ready = format!("{}/sites/{site}/api/health/ready", self.base);
+        let get = || Request::get(&ready).body(Body::empty()).unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let (status, answer) = send(get()).await;
+            if status == 200 {
+                break;
+            }
+            assert!(Instant::now() < until, "{site} does not become ready: {status} {answer}");
+        }
+    }
+
+    /// The process that an app had last.
+    fn process(&self, site: &str) -> u64 {
+        let log = std::fs::read_to_string(self.state.join(format!("logs/{site}.log"))).unwrap();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter_map(|line| line["process"].as_u64()).next_back().expect("the log names the process")
+    }
+}
+
+/// The package of an app with two functions. `more` makes it another one.
+fn package(more: &str) -> Vec<u8> {
+    let examples = Path::new(BINARY).parent().unwrap().join("examples/fake_worker");
+    assert!(examples.is_file(), "{} is missing: `cargo test -p skein-local` builds it", examples.display());
+    let host = json!({"version": "2.0", "customHandler": {
+        "description": {"defaultExecutablePath": "bin/handler"}, "enableProxyingHttpRequest": true}});
+    let file = |path: &str, text: String| File { path: path.into(), bytes: text.into_bytes(), executable: false };
+    let mut files = vec![file("host.json", host.to_string()), file("about.txt", more.to_owned())];
+    for (function, route) in [("graphql", "graphql"), ("ready", "health/ready")] {
+        let bindings = json!({"bindings": [
+            {"type": "httpTrigger", "direction": "in", "name": "req", "authLevel": "anonymous", "route": route},
+            {"type": "http", "direction": "out", "name": "res"}]});
+        files.push(file(&format!("{function}/function.json"), bindings.to_string()));
+    }
+    files.push(File { path: "bin/handler".into(), bytes: std::fs::read(examples).unwrap(), executable: true });
+    skein_package::write(files, Compression::Stored, None).unwrap()
 }
 
 fn output(command: &mut Command) -> (Output, String) {
@@ -122,48 +226,54 @@ async fn send(request: Request<Body>) -> (u16, Value) {
     (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
 }
 
-/// A port that the list can name.
-fn planes_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
+const SITES: [&str; 2] = ["func-orders-command", "func-orders-query"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_serves_and_stops() {
+async fn it_serves_what_is_deployed_and_stops() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path();
-    let planes = planes_port();
-    write_system(state, planes);
     let mut running = Running::started(&mut serve(state));
 
     let (second, errors) = output(&mut serve(state));
     assert_eq!(second.status.code(), Some(1));
     assert!(errors.contains(&format!("another local system runs on {}", state.display())), "{errors}");
 
+    let deployed = Deployed { state, base: running.planes.clone() };
+    deployed.service().await;
+    for site in SITES {
+        let waits = Request::get(format!("{}/sites/{site}/api/health/ready", deployed.base));
+        assert_eq!(send(waits.body(Body::empty()).unwrap()).await.0, 503, "{site} has no package yet");
+        deployed.published(site, package("first")).await;
+    }
+
     let mut token = Command::new(BINARY);
     token.args(["token", "--role", "customer", "--subject", "17850", "--state"]).arg(state);
     let (token, errors) = output(&mut token);
     assert_eq!(errors, "");
     let token = String::from_utf8(token.stdout).unwrap();
-    let ask = |document: &str, token: &str| {
-        Request::post(format!("{}/orders/graphql", running.url))
+    let ask = |url: &str, document: &str, token: &str| {
+        Request::post(format!("{url}/orders/graphql"))
             .header("content-type", "application/json")
             .header("authorization", format!("Bearer {}", token.trim()))
             .body(Body::from(json!({"query": document}).to_string()))
             .unwrap()
     };
+    let (_, gateway) =
+        deployed.ask("GET", &Deployed::id("Microsoft.ApiManagement/service", "apim-skein"), Value::Null).await;
     for document in ["{ a }", "mutation { a }"] {
-        let (status, seen) = send(ask(document, &token)).await;
+        let (status, seen) = send(ask(&running.url, document, &token)).await;
         assert_eq!(status, 200, "{seen}");
         assert_eq!(
             (&seen["uri"], &seen["headers"]["x-ms-client-principal-id"]),
-            (&json!("/api/graphql"), &json!("gateway"))
+            (&json!("/api/graphql"), &gateway["identity"]["principalId"])
         );
     }
-    assert_eq!(send(ask("{ a }", "")).await.0, 401);
+    assert_eq!(send(ask(&running.url, "{ a }", "")).await.0, 401);
 
     // The planes: not without a token, not under a foreign name.
+    let base = running.planes.clone();
     let plane = |path: &str, host: &str| {
-        let request = Request::get(format!("http://127.0.0.1:{planes}{path}")).header("host", host);
+        let request = Request::get(format!("{base}{path}")).header("host", host);
         send(request.body(Body::empty()).unwrap())
     };
     for path in ["/tables/stskeinorders/events()", "/sites/func-orders-command/api/graphql", "/identity/token"] {
@@ -172,32 +282,101 @@ async fn it_serves_and_stops() {
     }
     assert_eq!(plane("/identity/keys", "localhost").await.1["keys"][0]["alg"], "RS256");
 
-    assert_eq!(running.stop("-TERM"), Some(0));
-    // Once more, with a path that is relative to the folder it is started in.
-    let mut again = serve(Path::new("."));
-    let mut again = Running::started(again.current_dir(state));
-    assert_eq!(again.stop("-INT"), Some(0));
+    // From its own state, on the same port of the planes, after each way to end; once more with a path that is relative
+    // to the folder it is started in.
+    let mut ends = Some("-TERM");
+    while let Some(signal) = ends {
+        let code = running.stop(signal);
+        ends = (signal == "-TERM").then(|| {
+            assert_eq!(code, Some(0));
+            "-KILL"
+        });
+        let mut again = serve(Path::new("."));
+        running = Running::started(again.current_dir(state));
+        assert_eq!(running.planes, base);
+        let (status, seen) = send(ask(&running.url, "{ a }", &token)).await;
+        assert_eq!(status, 200, "{seen}");
+    }
+    assert_eq!(running.stop("-INT"), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_touches_what_it_is_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path();
+    let running = Running::started(&mut serve(state));
+    let deployed = Deployed { state, base: running.planes.clone() };
+    deployed.service().await;
+    for site in SITES {
+        deployed.published(site, package("first")).await;
+    }
+    let processes = || SITES.map(|site| deployed.process(site));
+    let ready = async |site: &str| {
+        let url = format!("{}/sites/{site}/api/health/ready", deployed.base);
+        let until = Instant::now() + Duration::from_secs(60);
+        while send(Request::get(&url).body(Body::empty()).unwrap()).await.0 != 200 {
+            assert!(Instant::now() < until, "{site} does not become ready");
+        }
+    };
+    let first = processes();
+
+    // The same again, and what no app knows of.
+    deployed.settings(SITES[0], json!({"SKEIN_SERVICE": "orders"})).await;
+    deployed.published(SITES[0], package("first")).await;
+    let queue = ("Microsoft.ServiceBus/namespaces/queues", "sb-skein-orders/more");
+    deployed.put(queue.0, queue.1, json!({})).await;
+    assert_eq!(processes(), first, "nothing was started again");
+    let send_to = format!("{}/servicebus/sb-skein-orders/more/messages", deployed.base);
+    assert_eq!(operator(state, "https://servicebus.azure.net", "POST", &send_to, json!({})).await.0, 201);
+    assert!(deployed.ask("DELETE", &Deployed::id(queue.0, queue.1), Value::Null).await.0 < 300);
+    assert_eq!(operator(state, "https://servicebus.azure.net", "POST", &send_to, json!({})).await.0, 410);
+
+    // A setting, then a package: of one app each.
+    deployed.settings(SITES[0], json!({"SKEIN_SERVICE": "orders", "MORE": "1"})).await;
+    ready(SITES[0]).await;
+    let second = processes();
+    assert!(second[0] != first[0] && second[1] == first[1], "{first:?} {second:?}");
+    deployed.published(SITES[1], package("second")).await;
+    let third = processes();
+    assert!(third[0] == second[0] && third[1] != second[1], "{second:?} {third:?}");
+
+    // What is no package leaves the one that is there.
+    for (zip, digest, why) in [
+        (b"no zip".to_vec(), None, "cannot be started with it"),
+        (package("third"), Some("sha-256=:AAAA:"), "not the one that its digest names"),
+    ] {
+        let (status, answer, _) = deployed.publish(SITES[1], zip, digest).await;
+        assert!(status == 400 && answer.to_string().contains(why), "{status} {answer}");
+    }
+    let (status, answer, _) = deployed.publish("func-none", package("x"), None).await;
+    assert_eq!(status, 404, "{answer}");
+    let request = Request::post(format!("{}/scm/{}/api/publish", deployed.base, SITES[0])).body(Body::from("x"));
+    assert_eq!(send(request.unwrap()).await.0, 401);
+    assert_eq!(processes(), third);
+
+    // A site that is gone is gone.
+    let site = Deployed::id("Microsoft.Web/sites", SITES[1]);
+    assert!(deployed.ask("DELETE", &site, Value::Null).await.0 < 300);
+    let gone = Request::get(format!("{}/sites/{}/api/health/ready", deployed.base, SITES[1]));
+    assert_eq!(send(gone.body(Body::empty()).unwrap()).await.0, 404);
+    assert!(!runs(third[1]) && runs(third[0]));
 }
 
 #[test]
-fn what_cannot_be_hosted_is_named() {
+fn what_keeps_it_from_starting_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path();
-    let planes = planes_port();
-    write_system(state, planes);
-    let (output_, errors) = output(serve(state).args(["--planes-port", &(planes ^ 1).to_string()]));
-    assert_eq!(output_.status.code(), Some(1));
-    assert!(errors.contains(&format!("the list was written for planes on port {planes}")), "{errors}");
-
-    std::fs::remove_file(state.join("apps/func-orders-query/host.json")).unwrap();
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    std::fs::write(state.join("planes-port"), &port).unwrap();
     let (output_, errors) = output(&mut serve(state));
     assert_eq!(output_.status.code(), Some(1));
-    assert!(errors.contains("kept, not hosted: Microsoft.Insights/components appi-skein"), "{errors}");
-    assert!(errors.contains("site func-orders-query cannot be run: cannot read"), "{errors}");
+    assert!(errors.contains("what is deployed here names that port") && errors.contains(&port), "{errors}");
+    drop(taken);
 
-    std::fs::write(state.join("resources.json"), "{}").unwrap();
-    let (_, errors) = output(&mut serve(state));
-    assert!(errors.contains("resources.json is no list of resources"), "{errors}");
+    let (output_, errors) = output(serve(state).args(["--", "false"]));
+    assert_eq!(output_.status.code(), Some(1));
+    assert!(errors.contains("false failed (exit status: 1)"), "{errors}");
 
     let (output_, errors) = output(Command::new(BINARY).args(["token", "--role", "operator", "--state", "/nowhere"]));
     assert_eq!(output_.status.code(), Some(1));
@@ -212,21 +391,18 @@ fn runs(pid: u64) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
-#[test]
-fn workers_die_with_it() {
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_die_with_it() {
     for signal in ["-TERM", "-KILL"] {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path();
-        write_system(state, planes_port());
         let mut running = Running::started(&mut serve(state));
-        let workers: Vec<u64> = ["func-orders-command", "func-orders-query"]
-            .iter()
-            .map(|site| {
-                let log = std::fs::read_to_string(state.join(format!("logs/{site}.log"))).unwrap();
-                let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-                lines.filter_map(|line| line["process"].as_u64()).next().expect("the log names the process")
-            })
-            .collect();
+        let deployed = Deployed { state, base: running.planes.clone() };
+        deployed.service().await;
+        for site in SITES {
+            deployed.published(site, package("first")).await;
+        }
+        let workers = SITES.map(|site| deployed.process(site));
         assert!(workers.iter().all(|worker| runs(*worker)));
         running.stop(signal);
         let until = Instant::now() + Duration::from_secs(60);
@@ -253,13 +429,23 @@ fn sample(name: &str) -> Option<Value> {
     }
 }
 
+/// The operator's token for a plane.
+fn token(state: &Path, audience: &str) -> String {
+    static KNOWN: Mutex<BTreeMap<(PathBuf, String), String>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap();
+    let token = known.entry((state.to_owned(), audience.to_owned())).or_insert_with(|| {
+        let printed =
+            Command::new(BINARY).args(["token", "--state"]).arg(state).args(["--resource", audience]).output().unwrap();
+        let token: Value = serde_json::from_slice(&printed.stdout).unwrap();
+        token["accessToken"].as_str().unwrap().to_owned()
+    });
+    token.clone()
+}
+
 /// The status and the body of one request with the operator's token.
 async fn operator(state: &Path, audience: &str, method: &str, url: &str, body: Value) -> (u16, Value) {
-    let printed =
-        Command::new(BINARY).args(["token", "--state"]).arg(state).args(["--resource", audience]).output().unwrap();
-    let token: Value = serde_json::from_slice(&printed.stdout).unwrap();
     let request = Request::builder().method(method).uri(url);
-    let request = request.header("authorization", format!("Bearer {}", token["accessToken"].as_str().unwrap()));
+    let request = request.header("authorization", format!("Bearer {}", token(state, audience)));
     let request = request.header("content-type", "application/json").header("BrokerProperties", r#"{"SessionId":"s"}"#);
     let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
     let response = outbound::client().request(request.body(body).unwrap()).await.unwrap();
@@ -277,7 +463,7 @@ async fn templates_by_others_are_deployed_and_hosted() {
     let mut command = Command::new(BINARY);
     command.arg("serve").arg("--state").arg(state).args(["--port", "0"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut system = Running::started(&mut command);
-    let subscription = "/subscriptions/11111111-2222-3333-4444-555555555555";
+    let subscription = SUBSCRIPTION;
     let arm = async |base: &str, method: &str, path: &str, body: Value| {
         let url = format!("{base}{subscription}{path}?api-version=2025-04-01");
         operator(state, "https://management.azure.com", method, &url, body).await
@@ -296,7 +482,7 @@ async fn templates_by_others_are_deployed_and_hosted() {
             }
         }
     };
-    let base = system.url.clone();
+    let base = system.planes.clone();
     let parameters = json!({"env": {"value": "dev"}, "publisherEmail": {"value": "ops@example.com"}});
     let request = json!({"location": "westeurope", "properties": {"template": platform, "parameters": parameters}});
     deploy(&base, "", "platform", request).await;
@@ -320,7 +506,7 @@ async fn templates_by_others_are_deployed_and_hosted() {
         } else {
             system.stop("-KILL");
             system = Running::started(&mut command);
-            system.url.clone()
+            system.planes.clone()
         };
         for (namespace, account) in &queues {
             let url = format!("{base}/servicebus/{namespace}/commands/messages");

@@ -235,6 +235,18 @@ impl Engine {
         }
     }
 
+    /// Removes a queue with its messages; whether there was one.
+    pub(super) fn remove(&mut self, name: &str) -> Result<bool, BrokerError> {
+        let Some(queue) = self.queues.remove(&name.to_ascii_lowercase()) else { return Ok(false) };
+        queue.destroy(&self.db)?;
+        Ok(true)
+    }
+
+    /// The names of all queues.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.queues.keys().cloned().collect()
+    }
+
     /// Sends all messages or none.
     pub(crate) fn send(&mut self, queue: &str, messages: Vec<NewMessage>) -> Result<Vec<i64>, BrokerError> {
         let (db, at, side, now) = self.at(queue)?;

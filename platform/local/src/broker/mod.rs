@@ -218,6 +218,23 @@ impl Broker {
         self.run(move |engine| engine.declare(&queue, settings)).await
     }
 
+    /// Removes a queue with its messages, dead letters included. Whether there was one.
+    ///
+    /// # Errors
+    /// The broker's file failed.
+    pub async fn remove(&self, queue: &str) -> Result<bool, BrokerError> {
+        let queue = queue.to_owned();
+        self.run(move |engine| engine.remove(&queue)).await
+    }
+
+    /// The names of all queues, `namespace/queue`, in lower case.
+    ///
+    /// # Errors
+    /// The broker's file failed.
+    pub async fn queues(&self) -> Result<Vec<String>, BrokerError> {
+        self.run(|engine| Ok(engine.names())).await
+    }
+
     /// Sends all messages or none. Returns their sequence numbers; a message that duplicate detection dropped has that
     /// of its first copy.
     ///

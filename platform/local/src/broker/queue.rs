@@ -407,6 +407,16 @@ impl Queue {
     }
 
     /// Replaces a queue that was read from the file before this one.
+    /// Removes what the file has of it.
+    pub(super) fn destroy(self, db: &Connection) -> Result<(), BrokerError> {
+        db.execute("DELETE FROM contents WHERE id IN (SELECT id FROM messages WHERE queue = ?1)", [self.id])?;
+        for table in ["messages", "seen"] {
+            db.execute(&format!("DELETE FROM {table} WHERE queue = ?1"), [self.id])?;
+        }
+        db.execute("DELETE FROM queues WHERE id = ?1", [self.id])?;
+        Ok(())
+    }
+
     pub(super) fn take_waiters_of(&mut self, old: Queue) {
         for (lane, old) in [(&mut self.live, old.live), (&mut self.dead, old.dead)] {
             lane.arrived = old.arrived;

@@ -114,6 +114,11 @@ impl Control {
         self.0.store.resources().into_values().collect()
     }
 
+    /// Where the planes answer.
+    pub fn planes(&self) -> &str {
+        &self.0.settings.addresses.planes
+    }
+
     /// Continues the deployments that were running when the last process ended.
     pub fn resume(&self) {
         for deployment in self.0.store.deployments() {

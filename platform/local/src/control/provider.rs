@@ -73,11 +73,16 @@ pub(super) fn complete(body: &mut Value, old: Option<&Value>, addresses: &Addres
             set("defaultHostName", format!("{}/sites/{name}", host(planes)).into());
             set("state", "Running".into());
             set("hostNames", json!([format!("{}/sites/{name}", host(planes))]));
+            let (own, publishing) = (format!("{}/sites/{name}", host(planes)), format!("{}/scm/{name}", host(planes)));
+            set(
+                "hostNameSslStates",
+                json!([{"name": own, "hostType": "Standard"}, {"name": publishing, "hostType": "Repository"}]),
+            );
         }
-        "microsoft.keyvault/vaults" => set("vaultUri", format!("{planes}/vaults/{name}/").into()),
+        "microsoft.keyvault/vaults" => set("vaultUri", format!("{planes}{}/{name}/", crate::vault::PREFIX).into()),
         "microsoft.keyvault/vaults/secrets" => {
             let vault = name.split('/').next().unwrap_or_default();
-            set("secretUri", format!("{planes}/vaults/{vault}/secrets/{last}").into());
+            set("secretUri", format!("{planes}{}/{vault}/secrets/{last}", crate::vault::PREFIX).into());
         }
         "microsoft.apimanagement/service" => {
             set("gatewayUrl", addresses.gateway.clone().into());

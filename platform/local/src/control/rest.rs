@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use axum::body::to_bytes;
 use axum::extract::{Request, State as Extract};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
@@ -102,18 +102,46 @@ async fn serve(Extract(control): Extract<Control>, request: Request) -> Response
     response
 }
 
-async fn answer(control: Control, request: Request) -> Answer {
-    let (parts, body) = request.into_parts();
-    let refuse = |why: String| refusal(StatusCode::UNAUTHORIZED, Error::new("AuthenticationFailed", why));
-    let token = bearer(&parts.headers).ok_or_else(|| refuse("a bearer token is required".into()))?;
-    let mut verified = Err(refuse("no audience".into()));
+/// Who calls, by a token for the control plane.
+fn caller(control: &Control, headers: &HeaderMap) -> Result<String, String> {
+    let token = bearer(headers).ok_or("a bearer token is required")?;
+    let mut why = String::new();
     for audience in AUDIENCES {
-        verified = control.0.settings.issuer.verify(token, audience).map_err(|error| refuse(error.to_string()));
-        if verified.is_ok() {
-            break;
+        match control.0.settings.issuer.verify(token, audience) {
+            Ok(caller) => return Ok(caller.oid),
+            Err(error) => why = error.to_string(),
         }
     }
-    let caller = verified?.oid;
+    Err(why)
+}
+
+/// What a refused principal is told.
+fn no_role(caller: &str, action: Action, id: &str) -> String {
+    let does = if action == Action::Read { "read" } else { "change" };
+    format!("the principal {caller} has no role to {does} {id}; assign one at that scope or above")
+}
+
+impl Control {
+    /// A deployed site by its name, as it is spelled there, for a caller who may change it.
+    pub(crate) fn site_for_publishing(&self, headers: &HeaderMap, name: &str) -> Result<String, (StatusCode, String)> {
+        let caller = caller(self, headers).map_err(|why| (StatusCode::UNAUTHORIZED, why))?;
+        let resources = self.0.store.resources();
+        let found = resources.values().find(|body| {
+            is(body, "Microsoft.Web/sites") && body["name"].as_str().is_some_and(|own| own.eq_ignore_ascii_case(name))
+        });
+        let found = found.ok_or_else(|| (StatusCode::NOT_FOUND, format!("there is no site {name}")))?;
+        let id = found["id"].as_str().unwrap_or_default();
+        if !roles::may(&roles::grants(resources.values()), &caller, Action::Write, id) {
+            return Err((StatusCode::FORBIDDEN, no_role(&caller, Action::Write, id)));
+        }
+        Ok(found["name"].as_str().unwrap_or(name).to_owned())
+    }
+}
+
+async fn answer(control: Control, request: Request) -> Answer {
+    let (parts, body) = request.into_parts();
+    let caller = caller(&control, &parts.headers)
+        .map_err(|why| refusal(StatusCode::UNAUTHORIZED, Error::new("AuthenticationFailed", why)))?;
     let body = to_bytes(body, MAX_BYTES).await.map_err(|_| {
         let why = format!("the request has more than {MAX_BYTES} bytes, or broke off");
         refusal(StatusCode::PAYLOAD_TOO_LARGE, Error::new("RequestContentTooLarge", why))
@@ -150,11 +178,7 @@ impl Call {
         if roles::may(&grants, &self.caller, action, id) {
             return Ok(());
         }
-        let why = format!(
-            "the principal {} has no role to {} {id}; assign one at that scope or above",
-            self.caller,
-            if action == Action::Read { "read" } else { "change" },
-        );
+        let why = no_role(&self.caller, action, id);
         Err(Error::new("AuthorizationFailed", why).into())
     }
 

@@ -3,8 +3,7 @@
 //! First App Service's authentication, then the functions host's routes. The headers that carry an identity are set
 //! here and nowhere else; whatever a caller sends under their names is dropped.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -22,7 +21,7 @@ use time::OffsetDateTime;
 use super::package::{Function, Trigger};
 use super::payload::{self, HttpRequest};
 use super::worker::State as WorkerState;
-use super::{HOST_VERSION, InvocationError, Site, event_grid, response, within};
+use super::{Fronts, HOST_VERSION, InvocationError, Site, event_grid, response, within};
 use crate::identity::{Caller, bearer};
 use crate::outbound::is_hop_by_hop;
 
@@ -36,25 +35,31 @@ const MAX_BUFFERED_BYTES: usize = 100 * 1024 * 1024;
 pub const PREFIX: &str = "/sites";
 
 /// The fronts of all sites.
-pub fn router(sites: BTreeMap<String, Arc<Site>>) -> Router {
-    let sites = Arc::new(sites);
+pub fn router(fronts: Fronts) -> Router {
     Router::new()
         .route("/sites/{site}", any(front))
         .route("/sites/{site}/", any(front))
         .route("/sites/{site}/{*path}", any(front))
-        .with_state(sites)
+        .with_state(fronts)
 }
 
-async fn front(State(sites): State<Arc<BTreeMap<String, Arc<Site>>>>, mut request: Request) -> Response {
+async fn front(State(fronts): State<Fronts>, mut request: Request) -> Response {
     // Taken from the URI as it came, so that what is compared below is what the function sees.
     let path = request.uri().path().strip_prefix("/sites/").unwrap_or_default().to_owned();
     let (name, path) = match path.split_once('/') {
         Some((name, path)) => (name.to_owned(), format!("/{path}")),
         None => (path, "/".to_owned()),
     };
-    let Some(site) = sites.get(&name) else {
-        return (StatusCode::NOT_FOUND, "there is no such site").into_response();
+    let found = fronts.read().unwrap_or_else(PoisonError::into_inner).get(&name.to_ascii_lowercase()).cloned();
+    let site = match found {
+        Some(Some(site)) => site,
+        Some(None) => {
+            let why = "the function app is not running: it waits for its package, or is being started again";
+            return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+        }
+        None => return (StatusCode::NOT_FOUND, "there is no such site").into_response(),
     };
+    let site = &site;
     let caller = match authenticate(site, &path, request.headers()) {
         Ok(caller) => caller,
         Err((StatusCode::UNAUTHORIZED, why)) => {

@@ -4,6 +4,7 @@ mod event_grid;
 pub mod front;
 mod log;
 pub mod package;
+pub mod packages;
 mod payload;
 mod pump;
 mod response;
@@ -18,12 +19,13 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
+use skein_package::Glibc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -31,11 +33,12 @@ use self::log::{Level, SiteLog};
 use self::package::{Function, Package, PackageError, Trigger};
 use self::response::{Answer, ContractError};
 use self::rights::HostRights;
+pub use self::unpack::machine_glibc;
 use self::worker::{Launch, NotReady, Worker};
 pub use self::worker::{State, Timing};
 use crate::access::Authorizer;
 use crate::broker::Broker;
-use crate::identity::Issuer;
+use crate::identity::{IdentityHeaders, Issuer};
 use crate::outbound::Outbound;
 use crate::resources::{Site as SiteResource, SiteAuth};
 
@@ -118,9 +121,29 @@ pub struct Site {
     surroundings: Surroundings,
 }
 
+/// What the fronts answer for, by the name of the site in lower case: nothing where a site is deployed and cannot run.
+pub type Fronts = Arc<RwLock<BTreeMap<String, Option<Arc<Site>>>>>;
+
+/// Whose identities a site's secret header stands for, while they run.
+pub type Identities = Arc<RwLock<IdentityHeaders>>;
+
 /// The function apps that run.
 pub struct Sites {
-    sites: BTreeMap<String, Arc<Site>>,
+    surroundings: Surroundings,
+    glibc: Option<Glibc>,
+    fronts: Fronts,
+    identities: Identities,
+    running: BTreeMap<String, Running>,
+    /// Why those that should run do not.
+    failed: BTreeMap<String, SiteError>,
+}
+
+/// A site, and what it was started from.
+struct Running {
+    resource: SiteResource,
+    package: Option<String>,
+    site: Arc<Site>,
+    header: String,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -132,44 +155,106 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 impl Sites {
-    /// Starts the function apps whose zips are under `packages/` of the state folder, and unpacked under `apps/`.
-    /// `identity_header` gives the secret
-    /// of each site for the identity endpoint.
-    ///
-    /// # Errors
-    /// A package that cannot be run. Nothing is left running then.
-    pub fn start(
-        sites: &[SiteResource],
-        surroundings: &Surroundings,
-        identity_header: &dyn Fn(&str) -> String,
-    ) -> Result<Sites, SiteError> {
-        let (stop, stops) = watch::channel(false);
-        let mut packages = Vec::new();
-        let glibc = unpack::machine_glibc();
-        for resource in sites {
-            let root = surroundings.state.join("apps").join(&resource.name);
-            let zip = surroundings.state.join("packages").join(format!("{}.zip", resource.name));
-            unpack::unpack(&zip, &root, glibc).map_err(|error| SiteError::Unpack(resource.name.clone(), error))?;
-            let package = Package::read(&root, &resource.settings)
-                .map_err(|error| SiteError::Package(resource.name.clone(), error))?;
-            packages.push((resource, package));
+    /// Runs nothing yet.
+    pub fn new(surroundings: Surroundings) -> Sites {
+        Sites {
+            surroundings,
+            glibc: unpack::machine_glibc(),
+            fronts: Fronts::default(),
+            identities: Identities::default(),
+            running: BTreeMap::new(),
+            failed: BTreeMap::new(),
         }
-        let mut started = Sites { sites: BTreeMap::new(), stop, tasks: JoinSet::new() };
-        for (resource, package) in packages {
-            let site = started.start_site(resource, package, surroundings, &identity_header(&resource.name))?;
-            started.listen(&site, &stops);
-            started.sites.insert(resource.name.clone(), site);
-        }
-        Ok(started)
     }
 
-    fn start_site(
-        &mut self,
+    /// What the fronts answer for. It follows the changes.
+    pub fn fronts(&self) -> Fronts {
+        self.fronts.clone()
+    }
+
+    /// The headers at the identity endpoint. They follow the changes.
+    pub fn identities(&self) -> Identities {
+        self.identities.clone()
+    }
+
+    /// Brings what runs in line with what is wanted: starts what is new, stops what is gone, and starts again what has
+    /// other settings, identities, callers or another package. The others run on, undisturbed. A site without a package
+    /// waits for one. What cannot be run is told by [`Sites::failure`], and is tried again with the next call.
+    pub async fn apply(&mut self, wanted: &[SiteResource]) {
+        let mut packages = BTreeMap::new();
+        for resource in wanted {
+            let folder = self.surroundings.state.join(packages::FOLDER);
+            packages.insert(resource.name.clone(), packages::current(&folder, &resource.name));
+        }
+        let stays = |name: &str, running: &Running| {
+            wanted.iter().any(|resource| {
+                resource.name == name
+                    && *resource == running.resource
+                    && matches!(packages.get(name), Some(Ok(package)) if package.as_ref().map(|one| &one.digest) == running.package.as_ref())
+            })
+        };
+        let leaving: Vec<String> =
+            self.running.iter().filter(|(name, running)| !stays(name, running)).map(|(name, _)| name.clone()).collect();
+        self.end(&leaving).await;
+        self.failed.clear();
+        for resource in wanted {
+            if self.running.contains_key(&resource.name) {
+                continue;
+            }
+            let package = packages.remove(&resource.name).unwrap_or(Ok(None));
+            let result = match package {
+                Err(error) => Err(SiteError::Io(resource.name.clone(), error)),
+                Ok(package) => self.start(resource, package).await,
+            };
+            match result {
+                Ok(Some(running)) => {
+                    self.running.insert(resource.name.clone(), running);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.failed.insert(resource.name.clone(), error);
+                }
+            }
+        }
+        let fronts = wanted.iter().map(|one| {
+            (one.name.to_ascii_lowercase(), self.running.get(&one.name).map(|running| running.site.clone()))
+        });
+        *self.fronts.write().unwrap_or_else(PoisonError::into_inner) = fronts.collect();
+    }
+
+    /// Why a site that should run does not.
+    pub fn failure(&self, name: &str) -> Option<String> {
+        self.failed.get(name).map(|error| chain(error))
+    }
+
+    /// All that cannot be run.
+    pub fn failures(&self) -> impl Iterator<Item = String> {
+        self.failed.values().map(|error| chain(error))
+    }
+
+    /// Starts a site; nothing where it has no package yet.
+    async fn start(
+        &self,
         resource: &SiteResource,
-        package: Package,
-        surroundings: &Surroundings,
-        identity_header: &str,
-    ) -> Result<Arc<Site>, SiteError> {
+        package: Option<packages::Record>,
+    ) -> Result<Option<Running>, SiteError> {
+        let surroundings = &self.surroundings;
+        let root = surroundings.state.join("apps").join(&resource.name);
+        let digest = package.map(|record| record.digest);
+        match &digest {
+            Some(digest) => {
+                let zip = packages::zip(&surroundings.state.join(packages::FOLDER), &resource.name, digest);
+                let (digest, root, glibc) = (digest.clone(), root.clone(), self.glibc);
+                let unpacked = tokio::task::spawn_blocking(move || unpack::unpack(&zip, &digest, &root, glibc)).await;
+                let unpacked = unpacked.unwrap_or_else(|error| Err(unpack::UnpackError::Ended(error.to_string())));
+                unpacked.map_err(|error| SiteError::Unpack(resource.name.clone(), error))?;
+            }
+            // A folder that somebody unpacked by hand.
+            None if root.join("host.json").is_file() => {}
+            None => return Ok(None),
+        }
+        let package = Package::read(&root, &resource.settings)
+            .map_err(|error| SiteError::Package(resource.name.clone(), error))?;
         let io = |error| SiteError::Io(resource.name.clone(), error);
         let log = Arc::new(SiteLog::open(&surroundings.state.join("logs"), &resource.name).map_err(io)?);
         let event_grid_key = event_grid::key(&surroundings.state.join("keys"), &resource.name).map_err(io)?;
@@ -177,11 +262,18 @@ impl Sites {
             log.host(Level::Error, &format!("the function {function} cannot run: {why}"));
         }
         let mut environment = resource.settings.clone();
+        // Flex Consumption tells the worker's runtime from the app's own configuration.
+        environment.entry("FUNCTIONS_WORKER_RUNTIME".into()).or_insert_with(|| "custom".into());
         environment.insert("WEBSITE_SITE_NAME".into(), resource.name.clone());
+        let header = uuid::Uuid::new_v4().to_string();
         if !resource.identities.is_empty() {
             environment.insert("IDENTITY_ENDPOINT".into(), format!("{}/identity/token", surroundings.planes));
-            environment.insert("IDENTITY_HEADER".into(), identity_header.to_owned());
+            environment.insert("IDENTITY_HEADER".into(), header.clone());
+            let mut identities = self.identities.write().unwrap_or_else(PoisonError::into_inner);
+            identities.insert(header.clone(), resource.identities.clone());
         }
+        let (stop, stops) = watch::channel(false);
+        let mut tasks = JoinSet::new();
         let worker = (!package.functions.is_empty()).then(|| {
             let launch = Launch {
                 host: package.host.clone(),
@@ -190,12 +282,12 @@ impl Sites {
                 timing: surroundings.timing,
             };
             let (worker, supervision) = Worker::start(launch, surroundings.client.clone(), log.clone());
-            self.tasks.spawn(async move {
+            tasks.spawn(async move {
                 let _ = supervision.await;
             });
             worker
         });
-        Ok(Arc::new(Site {
+        let site = Arc::new(Site {
             name: resource.name.clone(),
             auth: resource.auth.clone(),
             rights: HostRights::new(surroundings.authorizer.clone(), &resource.identities, &resource.settings),
@@ -204,48 +296,56 @@ impl Sites {
             log,
             event_grid_key,
             surroundings: surroundings.clone(),
-        }))
-    }
-
-    /// Starts what calls the functions that nobody calls by HTTP.
-    fn listen(&mut self, site: &Arc<Site>, stop: &watch::Receiver<bool>) {
+        });
+        // What calls the functions that nobody calls by HTTP.
         for (index, function) in site.package.functions.iter().enumerate() {
             match &function.trigger {
                 Trigger::ServiceBus { .. } => {
-                    self.tasks.spawn(pump::run(site.clone(), index, stop.clone()));
+                    tasks.spawn(pump::run(site.clone(), index, stops.clone()));
                 }
                 Trigger::Timer { .. } => {
-                    self.tasks.spawn(timer::run(site.clone(), index, stop.clone()));
+                    tasks.spawn(timer::run(site.clone(), index, stops.clone()));
                 }
                 Trigger::Http { .. } | Trigger::EventGrid => {}
             }
         }
+        Ok(Some(Running { resource: resource.clone(), package: digest, site, header, stop, tasks }))
     }
 
     /// A site by name.
     pub fn get(&self, name: &str) -> Option<&Arc<Site>> {
-        self.sites.get(name)
+        self.running.get(name).map(|running| &running.site)
     }
 
     /// All sites.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Site>> {
-        self.sites.values()
+        self.running.values().map(|running| &running.site)
     }
 
-    /// The sites by name, for the front.
-    pub fn by_name(&self) -> BTreeMap<String, Arc<Site>> {
-        self.sites.clone()
-    }
-
-    /// Kills all workers, lets their messages go back to the queues, and waits until all is over.
-    pub async fn stop(mut self) {
-        self.stop.send_replace(true);
-        for site in self.sites.values() {
-            if let Some(worker) = &site.worker {
-                worker.end();
+    /// Kills the workers of sites, lets their messages go back to the queues, and waits until all is over.
+    async fn end(&mut self, names: &[String]) {
+        let mut leaving: Vec<Running> = names.iter().filter_map(|name| self.running.remove(name)).collect();
+        {
+            let mut fronts = self.fronts.write().unwrap_or_else(PoisonError::into_inner);
+            let mut identities = self.identities.write().unwrap_or_else(PoisonError::into_inner);
+            for running in &leaving {
+                fronts.insert(running.site.name.to_ascii_lowercase(), None);
+                identities.remove(&running.header);
+                running.stop.send_replace(true);
+                if let Some(worker) = &running.site.worker {
+                    worker.end();
+                }
             }
         }
-        while self.tasks.join_next().await.is_some() {}
+        for running in &mut leaving {
+            while running.tasks.join_next().await.is_some() {}
+        }
+    }
+
+    /// Ends all of them.
+    pub async fn stop(mut self) {
+        let names: Vec<String> = self.running.keys().cloned().collect();
+        self.end(&names).await;
     }
 }
 

@@ -102,7 +102,7 @@ impl Fixture {
         )
     }
 
-    fn start(&self) -> (Sites, Arc<Site>) {
+    async fn start(&self) -> (Sites, Arc<Site>) {
         std::fs::write(self.root().join("host.json"), self.host.to_string()).unwrap();
         let site = SiteResource {
             name: "app".into(),
@@ -110,7 +110,9 @@ impl Fixture {
             settings: self.settings.clone(),
             auth: self.auth.clone(),
         };
-        let sites = Sites::start(&[site], &self.surroundings, &|_| "secret".into()).unwrap();
+        let mut sites = Sites::new(self.surroundings.clone());
+        sites.apply(&[site]).await;
+        assert_eq!(sites.failure("app"), None);
         let site = sites.get("app").unwrap().clone();
         (sites, site)
     }
@@ -169,7 +171,7 @@ async fn the_third_error_stops_the_host_application_which_comes_back() {
     fixture.http("ok", "ok");
     fixture.settings.insert("FAKE_EXIT".into(), "7*3".into());
     fixture.surroundings.timing.host_pause = LIMIT * 2;
-    let (sites, site) = fixture.start();
+    let (sites, site) = fixture.start().await;
     site.until_state(|state| state == State::Stopped).await;
     assert_eq!(fixture.starts(), 3);
     assert!(fixture.log().contains("(error 3 of 3)"), "{}", fixture.log());
@@ -178,7 +180,7 @@ async fn the_third_error_stops_the_host_application_which_comes_back() {
     assert_eq!(site.state(), Some(State::Ended));
 
     fixture.surroundings.timing.host_pause = Duration::from_millis(1);
-    let (sites, site) = fixture.start();
+    let (sites, site) = fixture.start().await;
     site.try_call("ok").await.unwrap();
     assert_eq!(fixture.starts(), 4);
     sites.stop().await;
@@ -190,7 +192,7 @@ async fn exit_code_200_does_not_count() {
     fixture.http("ok", "ok");
     fixture.settings.insert("FAKE_EXIT".into(), "200*5".into());
     fixture.surroundings.timing.host_pause = LIMIT * 2;
-    let (sites, site) = fixture.start();
+    let (sites, site) = fixture.start().await;
     let state = site.until_state(|state| matches!(state, State::Ready { .. })).await;
     assert!(matches!(state, State::Ready { generation: 6, .. }), "{state:?}");
     sites.stop().await;
@@ -200,7 +202,7 @@ async fn exit_code_200_does_not_count() {
 async fn exit_code_0_leaves_a_host_that_only_fails() {
     let fixture = Fixture::new();
     fixture.http("leave", "leave").http("ok", "ok");
-    let (sites, site) = fixture.start();
+    let (sites, site) = fixture.start().await;
     assert!(matches!(site.try_call("leave").await, Err(InvocationError::Unreachable(_))));
     assert!(matches!(site.try_call("ok").await, Err(InvocationError::Unreachable(_))));
     assert!(matches!(site.state(), Some(State::Ready { generation: 1, .. })));
@@ -213,7 +215,7 @@ async fn exit_code_0_leaves_a_host_that_only_fails() {
 async fn answers_that_break_the_contract_fail() {
     let fixture = Fixture::new();
     fixture.http("empty", "empty").http("text", "text").http("fail", "fail").http("ok", "ok");
-    let (sites, site) = fixture.start();
+    let (sites, site) = fixture.start().await;
     let error = |result: Result<Answer, InvocationError>| match result {
         Err(InvocationError::Contract(error)) => error,
         other => panic!("{other:?}"),
@@ -238,7 +240,7 @@ async fn a_timeout_kills_the_worker_with_all_its_calls() {
     fixture.host["functionTimeout"] = json!("00:00:00.5");
     // Nothing comes back before both calls have ended.
     fixture.surroundings.timing.timeout_grace = Duration::ZERO;
-    let (sites, site) = fixture.start();
+    let (sites, site) = fixture.start().await;
     site.try_call("ok").await.unwrap();
     let (first, second) = tokio::join!(site.try_call("hang"), site.try_call("hang"));
     for result in [first, second] {
@@ -263,7 +265,7 @@ async fn a_crash_gives_the_message_back_and_another_worker_takes_it() {
     let fixture = Fixture::new();
     fixture.queue("crash", true, 10).await;
     fixture.send("crash", &[("m", Some("s"))]).await;
-    let (sites, _) = fixture.start();
+    let (sites, _) = fixture.start().await;
     assert_eq!(fixture.drained("crash").await, 0);
     assert_eq!(fixture.journal(), ["start", "crash m 1", "start", "crash m 2"]);
     sites.stop().await;
@@ -277,7 +279,7 @@ async fn sessions_keep_their_order_and_a_bad_message_ends_as_a_dead_letter() {
         (0..60).map(|n| (if n == 33 { "bad".into() } else { format!("{n}") }, format!("s{}", n % 6))).collect();
     let sent: Vec<_> = messages.iter().map(|(id, session)| (id.as_str(), Some(session.as_str()))).collect();
     fixture.send("pick", &sent).await;
-    let (sites, _) = fixture.start();
+    let (sites, _) = fixture.start().await;
     assert_eq!(fixture.drained("pick").await, 1);
     let journal = fixture.journal();
     let bad: Vec<_> = journal.iter().filter(|line| line.starts_with("pick bad")).cloned().collect();
@@ -298,7 +300,7 @@ async fn a_stop_gives_messages_back() {
     let fixture = Fixture::new();
     fixture.queue("hang", false, 10).await;
     fixture.send("hang", &[("m", None)]).await;
-    let (sites, _) = fixture.start();
+    let (sites, _) = fixture.start().await;
     eventually("it is called", || async { fixture.journal().contains(&"hang m 1".to_owned()).then_some(()) }).await;
     sites.stop().await;
     let message = fixture.surroundings.broker.receive("ns/hang", Duration::ZERO).await.unwrap().unwrap();
@@ -313,7 +315,7 @@ async fn locks_are_renewed_while_a_call_runs() {
     let settings = QueueSettings { lock_duration: Duration::from_secs(1), ..QueueSettings::default() };
     fixture.surroundings.broker.declare("ns/hang", settings).await.unwrap();
     fixture.send("hang", &[("m", None)]).await;
-    let (sites, _) = fixture.start();
+    let (sites, _) = fixture.start().await;
     eventually("it is called", || async { fixture.journal().contains(&"hang m 1".to_owned()).then_some(()) }).await;
     // Twice the lock: without renewal somebody else would get the message.
     let other = fixture.surroundings.broker.receive("ns/hang", Duration::from_secs(2)).await.unwrap();
@@ -343,8 +345,8 @@ async fn the_front_lets_in_whom_the_token_names_and_nobody_else() {
         audiences: vec!["api://skein-local".into()],
         principals: Some(vec!["gateway".into()]),
     };
-    let (sites, _) = fixture.start();
-    let router = front::router(sites.by_name());
+    let (sites, _) = fixture.start().await;
+    let router = front::router(sites.fronts());
     let issuer = &fixture.surroundings.issuer;
     let token = |principal: &str, audience: &str| {
         format!("Bearer {}", issuer.issue_managed_identity(principal, "c", audience).unwrap().0)
@@ -394,8 +396,8 @@ async fn without_forwarding_http_is_data_and_metadata() {
     let mut fixture = Fixture::new();
     fixture.http("web", "items/{id}");
     fixture.host["customHandler"]["enableForwardingHttpRequest"] = json!(false);
-    let (sites, _) = fixture.start();
-    let router = front::router(sites.by_name());
+    let (sites, _) = fixture.start().await;
+    let router = front::router(sites.fronts());
     let (status, body) = get(&router, "GET", "/sites/app/api/items/7", &[]).await;
     assert_eq!((status, body.as_str()), (StatusCode::CREATED, r#"{"id":"7"}"#));
     assert!(fixture.log().contains("a line"));
@@ -408,8 +410,8 @@ async fn the_event_grid_webhook_takes_both_handshakes_and_events() {
     let fixture = Fixture::new();
     fixture.function("ok", json!([{"type": "eventGridTrigger", "name": "event", "direction": "in"}]));
     fixture.function("fail", json!([{"type": "eventGridTrigger", "name": "event", "direction": "in"}]));
-    let (sites, site) = fixture.start();
-    let router = front::router(sites.by_name());
+    let (sites, site) = fixture.start().await;
+    let router = front::router(sites.fronts());
     let key = site.event_grid_key.clone();
     let send = async |method: &str, function: &str, key: &str, kind: &str, body: &str| {
         let uri = format!("/sites/app/runtime/webhooks/EventGrid?functionName={function}&code={key}");
@@ -448,7 +450,7 @@ async fn a_missed_timer_is_made_up_for_once() {
     let missed = json!({"last": null, "next": "2020-01-01T00:00:00Z", "updated": "2019-01-01T00:00:00Z"});
     let missed = missed.to_string();
     std::fs::write(&state, &missed).unwrap();
-    let (sites, _) = fixture.start();
+    let (sites, _) = fixture.start().await;
     let remembered = eventually("the next is remembered", || async {
         let text = std::fs::read_to_string(&state).unwrap();
         (text != missed).then_some(text)
@@ -482,7 +484,7 @@ async fn measure(idle: &str) {
     let sent: Vec<_> = messages.iter().map(|(id, session)| (id.as_str(), Some(session.as_str()))).collect();
     fixture.send("ok", &sent).await;
     let begun = Instant::now();
-    let (sites, _) = fixture.start();
+    let (sites, _) = fixture.start().await;
     fixture.drained("ok").await;
     eprintln!("5000 messages of 2000 sessions, idle {idle}: {:?}", begun.elapsed());
     sites.stop().await;
@@ -533,7 +535,7 @@ async fn the_host_receives_as_the_apps_identity_and_only_while_that_may() {
         let authorizer = deployed(&mut fixture);
         fixture.queue("work", sessions, 3).await;
         let session = |name: &'static str| sessions.then_some(name);
-        let (sites, _) = fixture.start();
+        let (sites, _) = fixture.start().await;
         fixture.send("work", &[("one", session("s"))]).await;
         assert_eq!(fixture.drained("work").await, 0);
 
@@ -554,8 +556,8 @@ async fn a_host_without_its_storage_runs_nothing() {
     let mut fixture = Fixture::new();
     let authorizer = deployed(&mut fixture);
     fixture.http("forwarded", "forwarded").queue("work", false, 3).await;
-    let (sites, _) = fixture.start();
-    let router = front::router(sites.by_name());
+    let (sites, _) = fixture.start().await;
+    let router = front::router(sites.fronts());
     let path = "/sites/app/api/forwarded";
     let served = || async { (get(&router, "POST", path, &[]).await.0 == StatusCode::OK).then_some(()) };
     eventually("it is served", served).await;

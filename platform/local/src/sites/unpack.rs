@@ -17,8 +17,8 @@ pub enum UnpackError {
     /// A file cannot be read or written.
     #[error("{0}")]
     Io(PathBuf, #[source] std::io::Error),
-    /// The zip is not the one that was digested.
-    #[error("{zip} has the digest {found}, {zip}.sha256 says {expected}")]
+    /// The zip is not the one that was published.
+    #[error("{zip} has the digest {found}, and {expected} was published")]
     Digest {
         /// The zip.
         zip: PathBuf,
@@ -30,32 +30,27 @@ pub enum UnpackError {
     /// It is no package that could be started.
     #[error("{0}")]
     Package(PathBuf, #[source] PackageError),
+    /// The thread that unpacked it has ended.
+    #[error("unpacking broke off: {0}")]
+    Ended(String),
 }
 
-/// Unpacks `zip` to the folder `root`, unless that holds it already. Without a zip nothing happens: what the folder
-/// holds counts then.
+/// Unpacks `zip`, whose digest is known, to the folder `root`, unless that holds it already.
 ///
 /// # Errors
-/// A zip that is no package for this machine.
-pub(super) fn unpack(zip: &Path, root: &Path, glibc: Option<Glibc>) -> Result<(), UnpackError> {
+/// A zip that is another one, or no package for this machine.
+pub(super) fn unpack(zip: &Path, expected: &str, root: &Path, glibc: Option<Glibc>) -> Result<(), UnpackError> {
     let io = |path: &Path| {
         let path = path.to_owned();
         move |error| UnpackError::Io(path, error)
     };
-    let bytes = match fs::read(zip) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io(zip)(error)),
-    };
+    if fs::read_to_string(root.join(MARK)).is_ok_and(|mark| mark == expected) {
+        return Ok(());
+    }
+    let bytes = fs::read(zip).map_err(io(zip))?;
     let found = digest(&bytes);
-    let sum = zip.with_extension("zip.sha256");
-    let expected = fs::read_to_string(&sum).map_err(io(&sum))?;
-    let expected = expected.split_whitespace().next().unwrap_or_default();
     if found != expected {
         return Err(UnpackError::Digest { zip: zip.to_owned(), found, expected: expected.to_owned() });
-    }
-    if fs::read_to_string(root.join(MARK)).is_ok_and(|mark| mark == found) {
-        return Ok(());
     }
     let files = read(&bytes, glibc).map_err(|error| UnpackError::Package(zip.to_owned(), error))?;
     match fs::remove_dir_all(root) {
@@ -76,7 +71,7 @@ pub(super) fn unpack(zip: &Path, root: &Path, glibc: Option<Glibc>) -> Result<()
 }
 
 /// The GLIBC of this machine, where it says so.
-pub(super) fn machine_glibc() -> Option<Glibc> {
+pub fn machine_glibc() -> Option<Glibc> {
     let output = Command::new("getconf").arg("GNU_LIBC_VERSION").output().ok()?;
     String::from_utf8(output.stdout).ok()?.trim().strip_prefix("glibc ")?.parse().ok()
 }
@@ -86,7 +81,7 @@ mod tests {
     use super::*;
     use skein_package::{Compression, File, write};
 
-    fn deploy(folder: &Path, executable: &Path) -> PathBuf {
+    fn publish(folder: &Path, executable: &Path) -> (PathBuf, String) {
         let host = br#"{"customHandler":{"description":{"defaultExecutablePath":"bin/handler"}}}"#;
         let files = vec![
             File { path: "host.json".into(), bytes: host.to_vec(), executable: false },
@@ -95,8 +90,7 @@ mod tests {
         let zip = folder.join("app.zip");
         let bytes = write(files, Compression::Stored, None).unwrap();
         fs::write(&zip, &bytes).unwrap();
-        fs::write(folder.join("app.zip.sha256"), format!("{}  app.zip\n", digest(&bytes))).unwrap();
-        zip
+        (zip, digest(&bytes))
     }
 
     #[test]
@@ -104,15 +98,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("apps/app");
         fs::create_dir_all(root.join("stale")).unwrap();
-        let zip = deploy(folder.path(), &std::env::current_exe().unwrap());
-        unpack(&zip, &root, machine_glibc()).unwrap();
+        let (zip, digest) = publish(folder.path(), &std::env::current_exe().unwrap());
+        unpack(&zip, &digest, &root, machine_glibc()).unwrap();
         let handler = root.join("bin/handler");
         assert!(!root.join("stale").exists() && root.join("host.json").is_file());
         assert_eq!(fs::metadata(&handler).unwrap().permissions().mode() & 0o777, 0o755);
         fs::write(root.join("kept"), "").unwrap();
-        unpack(&zip, &root, None).unwrap();
+        unpack(&zip, &digest, &root, None).unwrap();
         assert!(root.join("kept").exists(), "the same package was unpacked twice");
-        unpack(&folder.path().join("none.zip"), &root, None).unwrap();
     }
 
     #[test]
@@ -120,15 +113,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("apps/app");
         fs::create_dir_all(&root).unwrap();
-        let zip = deploy(folder.path(), &std::env::current_exe().unwrap());
+        let (zip, digest) = publish(folder.path(), &std::env::current_exe().unwrap());
         if Glibc::required(&fs::read(std::env::current_exe().unwrap()).unwrap()).unwrap().is_some() {
-            let error = unpack(&zip, &root, Some("2.0".parse().unwrap())).unwrap_err();
+            let error = unpack(&zip, &digest, &root, Some("2.0".parse().unwrap())).unwrap_err();
             assert!(matches!(error, UnpackError::Package(_, PackageError::Glibc { .. })), "{error}");
         }
         let mut bytes = fs::read(&zip).unwrap();
         bytes.push(0);
         fs::write(&zip, bytes).unwrap();
-        assert!(matches!(unpack(&zip, &root, None), Err(UnpackError::Digest { .. })));
+        assert!(matches!(unpack(&zip, &digest, &root, None), Err(UnpackError::Digest { .. })));
+        fs::remove_file(&zip).unwrap();
+        assert!(matches!(unpack(&zip, &digest, &root, None), Err(UnpackError::Io(..))));
         assert!(root.is_dir());
     }
 }

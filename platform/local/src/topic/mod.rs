@@ -9,7 +9,7 @@ mod filter;
 mod rest;
 mod subscription;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -155,6 +155,38 @@ impl Topics {
         principals.insert(topic.to_ascii_lowercase(), principal.to_owned());
     }
 
+    /// Leaves exactly these topics, with the principals that they deliver as, and subscriptions: declares what is new or changed, and removes the others. Each
+    /// subscription that is not understood is told, and is not there.
+    pub fn replace<'a>(
+        &self,
+        topics: &BTreeMap<String, Option<String>>,
+        subscriptions: impl IntoIterator<Item = (&'a str, &'a str, &'a Value)>,
+    ) -> Vec<SubscriptionError> {
+        let mut wanted: HashMap<String, Vec<Arc<Subscription>>> =
+            topics.keys().map(|name| (name.to_ascii_lowercase(), Vec::new())).collect();
+        let principals = topics.iter().filter_map(|(name, one)| Some((name.to_ascii_lowercase(), one.clone()?)));
+        *self.0.principals.write().unwrap_or_else(PoisonError::into_inner) = principals.collect();
+        let mut refused = Vec::new();
+        for (topic, name, properties) in subscriptions {
+            match (Subscription::from_arm(topic, name, properties), wanted.get_mut(&topic.to_ascii_lowercase())) {
+                (Ok(subscription), Some(list)) => list.push(Arc::new(subscription)),
+                (Ok(_), None) => refused.push(SubscriptionError::NoTopic(topic.into())),
+                (Err(error), _) => refused.push(error),
+            }
+        }
+        *self.0.topics.write().unwrap_or_else(PoisonError::into_inner) = wanted;
+        self.0.published.notify_one();
+        refused
+    }
+
+    /// Drops what was not yet delivered to any subscription but these (`topic/name`, in lower case).
+    ///
+    /// # Errors
+    /// The broker's file failed.
+    pub async fn forget_others(&self, kept: Vec<String>) -> Result<(), BrokerError> {
+        self.0.broker.run(move |engine| forget(engine.db(), &kept)).await
+    }
+
     fn subscriptions(&self, topic: &str) -> Option<Vec<Arc<Subscription>>> {
         let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
         topics.get(&topic.to_ascii_lowercase()).cloned()
@@ -230,6 +262,17 @@ impl Rights {
         };
         authorizer.check(principal, action, place).map_err(|refused| refused.to_string())
     }
+}
+
+/// Drops the deliveries to all subscriptions but these.
+fn forget(db: &rusqlite::Connection, keys: &[String]) -> Result<(), BrokerError> {
+    let mut known = db.prepare_cached("SELECT DISTINCT subscription FROM deliveries")?;
+    let known: Vec<String> = known.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for gone in known.iter().filter(|key| !keys.contains(key)) {
+        db.execute("DELETE FROM deliveries WHERE subscription = ?1", params![gone])?;
+        db.execute("DELETE FROM events WHERE id NOT IN (SELECT event FROM deliveries)", [])?;
+    }
+    Ok(())
 }
 
 fn store(
