@@ -8,6 +8,8 @@ mod flags;
 mod packages;
 mod pipelines;
 mod platform;
+#[cfg(test)]
+mod removals;
 mod rendered;
 
 use std::io::Write;

@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 use self::log::{Level, SiteLog};
 use self::package::{Function, Package, PackageError, Trigger};
 use self::response::{Answer, ContractError};
-use self::rights::HostRights;
+pub use self::rights::HostRights;
 pub use self::unpack::machine_glibc;
 use self::worker::{Launch, NotReady, Worker};
 pub use self::worker::{State, Timing};

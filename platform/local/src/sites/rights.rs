@@ -16,14 +16,15 @@ const STORAGE: &str = "AzureWebJobsStorage";
 const HOSTS: &str = "azure-webjobs-hosts";
 
 /// As whom a host acts, and whether it may.
-pub(super) struct HostRights {
+pub struct HostRights {
     authorizer: Option<Authorizer>,
     identities: Vec<ManagedIdentity>,
     settings: BTreeMap<String, String>,
 }
 
 impl HostRights {
-    pub(super) fn new(
+    /// By the identities and settings of a site; without an authorizer everything is allowed.
+    pub fn new(
         authorizer: Option<Authorizer>,
         identities: &[ManagedIdentity],
         settings: &BTreeMap<String, String>,
@@ -49,15 +50,21 @@ impl HostRights {
         Ok(&identity.principal_id)
     }
 
-    /// Whether a trigger may receive from its queue, `namespace/queue`; else why not.
-    pub(super) fn receive(&self, connection: &str, queue: &str) -> Result<(), String> {
+    /// Whether a trigger may receive from its queue, `namespace/queue`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn receive(&self, connection: &str, queue: &str) -> Result<(), String> {
         let Some(authorizer) = &self.authorizer else { return Ok(()) };
         let allowed = authorizer.check(self.principal(connection)?, Action::QueueReceive, &Place::queue(queue));
         allowed.map_err(|refused| format!("403: {refused}"))
     }
 
-    /// Whether the host may run at all: without its storage it has neither locks nor the package. Else why not.
-    pub(super) fn run(&self) -> Result<(), String> {
+    /// Whether the host may run at all: without its storage it has neither locks nor the package.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn run(&self) -> Result<(), String> {
         let Some(authorizer) = &self.authorizer else { return Ok(()) };
         match self.settings.get("FUNCTIONS_EXTENSION_VERSION").map(String::as_str) {
             Some("~4") => {}

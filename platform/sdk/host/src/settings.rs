@@ -116,7 +116,11 @@ impl CommandSettings {
         CommandSettings::read(&env)
     }
 
-    fn read(source: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+    /// Reads them from anywhere, by name.
+    ///
+    /// # Errors
+    /// Any that are missing or malformed.
+    pub fn read(source: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let mut read = Reader { source, problems: Vec::new() };
         let settings = CommandSettings {
             app: read.app(),
@@ -138,7 +142,11 @@ impl QuerySettings {
         QuerySettings::read(&env)
     }
 
-    fn read(source: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+    /// Reads them from anywhere, by name.
+    ///
+    /// # Errors
+    /// Any that are missing or malformed.
+    pub fn read(source: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let mut read = Reader { source, problems: Vec::new() };
         let settings = QuerySettings {
             app: read.app(),
