@@ -29,6 +29,9 @@ use crate::sites::packages::{self, Record};
 /// The largest package.
 const MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
+/// How much of a refused package is taken before the connection is closed.
+const MAX_DRAINED_BYTES: u64 = 256 * 1024 * 1024;
+
 /// The numbers of Kudu for how a publication stands.
 const RUNNING: u8 = 1;
 const FAILED: u8 = 3;
@@ -82,7 +85,13 @@ async fn publish(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let site = publishing.site(&headers, &site)?;
+    let site = match publishing.site(&headers, &site) {
+        Ok(site) => site,
+        Err(refusal) => {
+            drain(body).await;
+            return Err(refusal);
+        }
+    };
     let draft = packages::draft(&publishing.folder, &site).map_err(|error| failed(&error))?;
     let received = publishing.receive(&site, &draft, &headers, body).await;
     let digest = match received {
@@ -113,6 +122,19 @@ async fn publish(
     });
     let headers = [(header::LOCATION, location), (header::RETRY_AFTER, "0".to_owned())];
     Ok((StatusCode::ACCEPTED, headers).into_response())
+}
+
+/// Takes what is still being sent of a refused package: a client that writes to a closed connection hears of a broken
+/// pipe, and not why it was refused.
+async fn drain(body: Body) {
+    use futures::StreamExt as _;
+    let (mut stream, mut length) = (body.into_data_stream(), 0);
+    while let Some(Ok(chunk)) = stream.next().await {
+        length += chunk.len() as u64;
+        if length > MAX_DRAINED_BYTES {
+            break;
+        }
+    }
 }
 
 async fn deployment(
