@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use axum::Router;
@@ -30,7 +29,7 @@ use crate::resources::{Gateway, Plan, Resource, ResourcesError};
 use crate::serve::Options;
 use crate::sites::{self, Fronts, Sites, State, Surroundings, Timing, packages};
 use crate::tables::{self, Azurite, Backend};
-use crate::topic::{self, Chaos, TopicSettings, Topics};
+use crate::topic::{self, Topics};
 use crate::vault::{self, Vaults};
 
 /// The file of the state folder with all hosted resources, for tools that look from outside.
@@ -125,18 +124,7 @@ impl Engine {
         client: Outbound,
     ) -> Result<Engine> {
         let authorizer = Authorizer::default();
-        let chaos = options.chaos.map_or_else(Chaos::default, |seed| Chaos {
-            delay: Duration::from_millis(200),
-            duplicates: 0.1,
-            reorder: true,
-            seed: Some(seed),
-        });
-        let settings = TopicSettings {
-            retry_factor: options.retry_factor,
-            chaos,
-            dead_letter_folder: options.state.join(blobs::FOLDER),
-            authorizer: Some(authorizer.clone()),
-        };
+        let settings = options.topic_settings(Some(authorizer.clone()));
         let topics = Topics::open(broker.clone(), settings).await.context("cannot open the topics")?;
         let sites = Sites::new(Surroundings {
             state: options.state.clone(),

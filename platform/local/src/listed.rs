@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use axum::Router;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::access::Authorizer;
 use crate::blobs;
 use crate::broker::{self, Broker, SystemClock};
 use crate::gateway;
@@ -23,7 +21,7 @@ use crate::resources::{self, Plan, Resource};
 use crate::serve::{CLOSE_LIMIT, Options, READY_POLL, START_LIMIT, base, bind, listen, lock, readiness};
 use crate::sites::{self, Site, Sites, Surroundings, Timing, packages};
 use crate::tables::{self, Azurite, Backend};
-use crate::topic::{self, Chaos, TopicSettings, Topics};
+use crate::topic::{self, Topics};
 use crate::vault::{self, Vaults};
 
 /// Serves until `stop` says so. Prints `ready http://127.0.0.1:N` to stdout once everything answers.
@@ -56,7 +54,7 @@ pub(crate) async fn serve(options: &Options, list: &Path, mut stop: watch::Recei
         let name = format!("{}/{}", queue.namespace, queue.name);
         broker.declare(&name, queue.settings.clone()).await.with_context(|| format!("queue {name}"))?;
     }
-    let topics = topics(options, &plan, &broker, None).await?;
+    let topics = topics(options, &plan, &broker).await?;
     let tables = tables_backend(options, &plan).await?;
     let folder = options.state.join(blobs::FOLDER);
     let containers = blobs::open(&folder, &plan.containers)
@@ -185,20 +183,8 @@ fn adopt(folder: &Path, site: &str) -> Result<()> {
     Ok(packages::accept(folder, site, &draft, &record)?)
 }
 
-async fn topics(options: &Options, plan: &Plan, broker: &Broker, authorizer: Option<Authorizer>) -> Result<Topics> {
-    let chaos = options.chaos.map_or_else(Chaos::default, |seed| Chaos {
-        delay: Duration::from_millis(200),
-        duplicates: 0.1,
-        reorder: true,
-        seed: Some(seed),
-    });
-    let settings = TopicSettings {
-        retry_factor: options.retry_factor,
-        chaos,
-        dead_letter_folder: options.state.join(blobs::FOLDER),
-        authorizer,
-    };
-    let topics = Topics::open(broker.clone(), settings).await.context("cannot open the topics")?;
+async fn topics(options: &Options, plan: &Plan, broker: &Broker) -> Result<Topics> {
+    let topics = Topics::open(broker.clone(), options.topic_settings(None)).await.context("cannot open the topics")?;
     for (topic, principal) in &plan.topics {
         topics.declare_topic(topic);
         if let Some(principal) = principal {

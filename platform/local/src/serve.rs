@@ -19,6 +19,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::access::Authorizer;
+use crate::blobs;
 use crate::broker::{Broker, SystemClock};
 use crate::control::{self, Addresses, Control};
 use crate::hosting::{self, Engine};
@@ -27,6 +29,7 @@ use crate::loopback::guarded;
 use crate::outbound::{self, Outbound};
 use crate::publish;
 use crate::sites::Site;
+use crate::topic::{Chaos, TopicSettings};
 
 /// How long the function apps may take until all are ready.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(150);
@@ -59,6 +62,24 @@ pub struct Options {
     pub chaos: Option<u64>,
     /// A command that is run once deployments are taken; the system is ready when it has succeeded.
     pub deploy: Vec<OsString>,
+}
+
+impl Options {
+    /// How the topics deliver. Without an authorizer no roles are asked for.
+    pub(crate) fn topic_settings(&self, authorizer: Option<Authorizer>) -> TopicSettings {
+        let chaos = self.chaos.map_or_else(Chaos::default, |seed| Chaos {
+            delay: Duration::from_millis(200),
+            duplicates: 0.1,
+            reorder: true,
+            seed: Some(seed),
+        });
+        TopicSettings {
+            retry_factor: self.retry_factor,
+            chaos,
+            dead_letter_folder: self.state.join(blobs::FOLDER),
+            authorizer,
+        }
+    }
 }
 
 /// Takes the state folder for this process.
