@@ -5,8 +5,9 @@ use crate::statement::ReturnResponse;
 
 /// The media type of a problem.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
-/// C# that gives the id of the request's trace.
-pub(crate) const TRACE_ID: &str = "context.Variables.GetValueOrDefault<string>(\"traceId\", string.Empty)";
+/// C# that gives the id of the request's trace; before it has one, as where it fits no operation, its own id.
+pub(crate) const TRACE_ID: &str =
+    "context.Variables.GetValueOrDefault<string>(\"traceId\", context.RequestId.ToString(\"N\"))";
 
 /// Ends the request with a problem: what, in words for the client, and the trace's id.
 pub fn problem(status: u16, title: &str, detail: &str) -> ReturnResponse {

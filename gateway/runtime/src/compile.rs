@@ -25,6 +25,8 @@ pub struct Documents<'d> {
     pub named_values: &'d BTreeMap<String, String>,
     /// The base URLs of backends, by id.
     pub backends: &'d BTreeMap<String, String>,
+    /// Where the API's requests go unless its policy chooses a backend: its `serviceUrl`.
+    pub service_url: Option<&'d str>,
 }
 
 /// Why documents cannot be executed.
@@ -44,6 +46,7 @@ pub struct Program {
     pub(crate) backend: Vec<Step>,
     pub(crate) outbound: Vec<Step>,
     pub(crate) on_error: Vec<Step>,
+    pub(crate) service_url: Option<String>,
     pub(crate) counters: Counters,
 }
 
@@ -117,6 +120,7 @@ impl Program {
             backend: next(),
             outbound: next(),
             on_error: next(),
+            service_url: documents.service_url.map(str::to_owned),
             counters: Counters::default(),
         };
         let (forwards, cors) = (count(&program.backend, "forward-request"), count(&program.inbound, "cors"));

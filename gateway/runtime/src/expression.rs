@@ -220,7 +220,7 @@ macro_rules! problem {
             "), new JProperty(\"detail\", ",
             $detail,
             "), new JProperty(\"traceId\", ",
-            "context.Variables.GetValueOrDefault<string>(\"\", string.Empty))).ToString()"
+            "context.Variables.GetValueOrDefault<string>(\"\", context.RequestId.ToString(\"N\")))).ToString()"
         )
     };
 }
@@ -246,8 +246,8 @@ const SHAPES: [(&str, Known); 16] = [
         }
         Ok(Value::Text(String::from_utf16_lossy(&units)))
     }),
-    ("context.Variables.GetValueOrDefault<string>(\"\", string.Empty)", |given, cx| {
-        Ok(Value::Text(variable(cx, &given[0]).unwrap_or_default()))
+    ("context.Variables.GetValueOrDefault<string>(\"\", context.RequestId.ToString(\"N\"))", |given, cx| {
+        Ok(Value::Text(trace_id(cx, &given[0])))
     }),
     ("((Jwt)context.Variables[\"\"]).Subject", |given, cx| match cx.variable(given[0].text())? {
         Value::Token(token) => Ok(Value::Text(token.subject.clone())),
@@ -301,8 +301,13 @@ fn variable(cx: &Context<'_>, name: &Literal) -> Result<String, Failure> {
     }
 }
 
+/// The trace that a variable holds; before there is one, the id of the request.
+fn trace_id(cx: &Context<'_>, name: &Literal) -> String {
+    variable(cx, name).unwrap_or_else(|_| cx.id.simple().to_string())
+}
+
 fn body(title: &str, status: i64, detail: &str, cx: &Context<'_>, trace: &Literal) -> Value {
-    let trace = variable(cx, trace).unwrap_or_default();
+    let trace = trace_id(cx, trace);
     let body = json!({"type": "about:blank", "title": title, "status": status, "detail": detail, "traceId": trace});
     Value::Text(body.to_string())
 }

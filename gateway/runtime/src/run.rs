@@ -63,6 +63,12 @@ pub trait World: Sync {
     }
 }
 
+fn answer(cx: Context<'_>) -> Response<Bytes> {
+    let mut response = cx.response.unwrap_or_else(|| Response::new(Bytes::new()));
+    response.headers_mut().extend(cx.always);
+    response
+}
+
 /// Where a request goes after a step.
 enum Flow {
     On,
@@ -91,38 +97,58 @@ impl Program {
     ///
     /// Every outcome is an answer: what cannot be done is one of those that the documents or API Management define.
     pub async fn run<W: World>(&self, request: Request<Bytes>, world: &W) -> Response<Bytes> {
-        let (path, query) = (request.uri().path().to_owned(), request.uri().query().map(str::to_owned));
-        let mut cx = Context {
+        let mut cx = self.context(request, world);
+        if let Err(thrown) = self.sections(&mut cx, world).await {
+            self.fail(&mut cx, thrown, world).await;
+        }
+        answer(cx)
+    }
+
+    /// Answers a request that cannot be taken through the sections, as one that fits no operation: by `on-error` alone,
+    /// which sees an error of the source `configuration`.
+    pub async fn refuse<W: World>(
+        &self,
+        request: Request<Bytes>,
+        status: StatusCode,
+        reason: &str,
+        message: &str,
+        world: &W,
+    ) -> Response<Bytes> {
+        let mut cx = self.context(request, world);
+        self.fail(&mut cx, Thrown::new(status, "configuration", reason, message), world).await;
+        answer(cx)
+    }
+
+    fn context<W: World>(&self, request: Request<Bytes>, world: &W) -> Context<'_> {
+        Context {
+            path: request.uri().path().to_owned(),
+            query: request.uri().query().map(str::to_owned),
             request,
-            path,
-            query,
             variables: BTreeMap::new(),
-            backend: None,
+            backend: self.service_url.as_deref(),
             response: None,
             reason: None,
             error: None,
             always: HeaderMap::new(),
             id: world.new_id(),
             second_id: world.new_id(),
-        };
-        if let Err(thrown) = self.sections(&mut cx, world).await {
-            world.trace(&thrown.error.source, "error", &format!("{}: {}", thrown.error.reason, thrown.error.message));
-            let mut response = Response::new(Bytes::new());
-            *response.status_mut() = thrown.status;
-            response.headers_mut().extend(thrown.headers);
-            cx.reason = None;
-            cx.response = Some(response);
-            cx.error = Some(thrown.error);
-            if let Err(again) = self.steps(&self.on_error, &mut cx, world).await {
-                world.trace(&again.error.source, "error", &format!("in on-error: {}", again.error.message));
-                let mut response = Response::new(Bytes::new());
-                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                cx.response = Some(response);
-            }
         }
-        let mut response = cx.response.unwrap_or_else(|| Response::new(Bytes::new()));
-        response.headers_mut().extend(cx.always);
-        response
+    }
+
+    async fn fail<'p, W: World>(&'p self, cx: &mut Context<'p>, thrown: Thrown, world: &W) {
+        world.trace(&thrown.error.source, "error", &format!("{}: {}", thrown.error.reason, thrown.error.message));
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = thrown.status;
+        response.headers_mut().extend(thrown.headers);
+        cx.reason = None;
+        cx.response = Some(response);
+        cx.error = Some(thrown.error);
+        if let Err(again) = self.steps(&self.on_error, cx, world).await {
+            world.trace(&again.error.source, "error", &format!("in on-error: {}", again.error.message));
+            let mut response = Response::new(Bytes::new());
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            cx.response = Some(response);
+        }
     }
 
     async fn sections<'p, W: World>(&'p self, cx: &mut Context<'p>, world: &W) -> Result<(), Thrown> {

@@ -6,12 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use expect_test::expect;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::{Value, json};
-use skein_gateway::{ForwardError, Program};
-use skein_policies::Tier;
+use skein_gateway::{Documents, ForwardError, Program};
+use skein_policies::{Tier, control_flow};
 
-use crate::world::{NOW, ORIGIN, Outside, SIGNER, claims, mutation, query, shipped};
+use crate::world::{Around, NOW, ORIGIN, Outside, SIGNER, claims, mutation, query, shipped};
 
 fn shown(headers: &HeaderMap) -> String {
     let mut lines: Vec<String> =
@@ -148,6 +148,26 @@ async fn what_fails_behind_the_gateway_is_told_without_its_inside() {
     *outside.answer.lock().unwrap() = Ok(Response::builder().status(503).body(Bytes::from("later")).unwrap());
     let response = program.run(query(), &outside).await;
     assert_eq!((response.status().as_u16(), &response.body()[..]), (503, &b"later"[..]));
+}
+
+#[tokio::test]
+async fn what_fits_no_operation_is_refused_as_everything_else_is() {
+    let (program, outside) = (shipped(Tier::Consumption), Outside::new());
+    let response = program.refuse(query(), StatusCode::NOT_FOUND, "OperationNotFound", "none fits", &outside).await;
+    expect![[r#"{"detail":"OperationNotFound","status":404,"title":"Not Found","traceId":"0af7651916cd43dd8448eb211c80319c","type":"about:blank"}"#]]
+        .assert_eq(&problem(&response).to_string());
+    assert_eq!(response.headers()["x-trace-id"], "0af7651916cd43dd8448eb211c80319c");
+    assert!(outside.forwarded.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn without_a_policy_that_chooses_requests_go_to_the_apis_own_backend() {
+    let around = Around::new(Tier::Consumption);
+    let gateway = control_flow::gateway(Tier::Consumption).print(Tier::Consumption).unwrap();
+    let documents = Documents { service_url: Some("http://own/v1/"), ..around.documents(Some(&gateway), None) };
+    let (program, outside) = (Program::compile(&documents).unwrap(), Outside::new());
+    assert_eq!(program.run(query(), &outside).await.status(), 200);
+    assert_eq!(outside.forwarded.lock().unwrap()[0].uri(), "http://own/v1/graphql");
 }
 
 #[tokio::test]

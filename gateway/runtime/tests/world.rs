@@ -171,7 +171,7 @@ impl Around {
 
     pub fn documents<'d>(&'d self, gateway: Option<&'d str>, api: Option<&'d str>) -> Documents<'d> {
         let Around { fragments, named_values, backends } = self;
-        Documents { gateway, api, fragments, named_values, backends }
+        Documents { gateway, api, fragments, named_values, backends, service_url: None }
     }
 }
 
