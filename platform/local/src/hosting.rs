@@ -25,7 +25,7 @@ use crate::control::{Addresses, Grant, Host, Hosting, grants};
 use crate::gateway;
 use crate::identity::{self, Issuer};
 use crate::outbound::Outbound;
-use crate::resources::{Gateway, Plan, Resource, ResourcesError};
+use crate::resources::{Plan, Resource, ResourcesError};
 use crate::serve::Options;
 use crate::sites::{self, Fronts, Sites, State, Surroundings, Timing, packages};
 use crate::tables::{self, Azurite, Backend};
@@ -98,6 +98,8 @@ struct Hosted {
     sites: Option<Sites>,
     stores: BTreeMap<String, EmbeddedStore>,
     containers: Containers,
+    /// What the gateway executes.
+    service: Option<gateway::Service>,
     /// The list as it was written.
     list: Option<String>,
     /// What was said already.
@@ -105,6 +107,10 @@ struct Hosted {
 }
 
 impl Host for Engine {
+    fn check(&self, before: &[Value], after: &[Value]) -> Result<(), Error> {
+        gateway::check(before, after)
+    }
+
     fn apply(&self, resources: Vec<Value>) -> Hosting<'_> {
         Box::pin(async move {
             let mut hosted = self.hosted.lock().await;
@@ -156,6 +162,7 @@ impl Engine {
                 sites: Some(sites),
                 stores: BTreeMap::new(),
                 containers: Containers::new(),
+                service: None,
                 list: None,
                 told: BTreeSet::new(),
             }),
@@ -251,8 +258,11 @@ impl Engine {
             let vaults = tokio::task::spawn_blocking(move || Vaults::open(&folder, &keys)).await??;
             self.vaults.set(Some(vault::router(self.guard(), vaults, &self.addresses.planes)));
         }
-        if plan.gateway != hosted.plan.gateway {
-            self.gateway.set(plan.gateway.clone().map(|gateway| self.gateway_router(gateway)));
+        let granted = grants(resources);
+        let service = plan.gateway.as_ref().map(|name| gateway::Service::of(resources, &granted, name));
+        if service != hosted.service {
+            self.gateway.set(service.clone().map(|service| self.gateway_router(service)));
+            hosted.service = service;
         }
         let Some(sites) = &mut hosted.sites else { bail!("the system is stopping") };
         for gone in hosted.plan.sites.iter().filter(|old| !raw.iter().any(|one| one.is_site(&old.name))) {
@@ -343,10 +353,10 @@ impl Engine {
         Ok(())
     }
 
-    fn gateway_router(&self, gateway: Gateway) -> Router {
+    fn gateway_router(&self, service: gateway::Service) -> Router {
         let fronts = self.fronts.clone();
-        gateway::router(gateway::Config {
-            gateway,
+        let (router, faults) = gateway::router(gateway::Config {
+            service,
             issuer: self.issuer.clone(),
             client: self.client.clone(),
             base: self.addresses.gateway.clone(),
@@ -357,7 +367,11 @@ impl Engine {
                     .values()
                     .all(|site| site.as_ref().is_some_and(|site| site.state().is_none_or(|state| is_ready(&state))))
             }),
-        })
+        });
+        for fault in faults {
+            eprintln!("kept, not hosted: {fault}");
+        }
+        router
     }
 }
 
@@ -452,7 +466,12 @@ fn reference_principal(site: &Resource) -> Option<String> {
 }
 
 /// The value of a secret, for whom it is granted.
-fn secret(reference: &str, principal: Option<&str>, resources: &[Value], granted: &[Grant]) -> Result<String, String> {
+pub(crate) fn secret(
+    reference: &str,
+    principal: Option<&str>,
+    resources: &[Value],
+    granted: &[Grant],
+) -> Result<String, String> {
     let inner = reference.trim_start_matches("@Microsoft.KeyVault(").trim_end_matches(')');
     let (mut vault, mut name) = (None, None);
     for (key, value) in inner.split(';').filter_map(|pair| pair.split_once('=')) {

@@ -335,10 +335,13 @@ pub fn router(issuer: Arc<Issuer>, apps: Arc<RwLock<IdentityHeaders>>, base: Str
         "subject_types_supported": ["public"],
     });
     let keys = issuer.keys();
+    let configuration = get(|| async { axum::Json(metadata) });
     Router::new()
         .route("/identity/token", get(token).with_state((issuer, apps)))
         .route("/identity/keys", get(|| async { axum::Json(keys) }))
-        .route("/identity/.well-known/openid-configuration", get(|| async { axum::Json(metadata) }))
+        .route("/identity/.well-known/openid-configuration", configuration.clone())
+        // Where a tenant's is. There is one issuer, whatever the tenant.
+        .route("/identity/{tenant}/v2.0/.well-known/openid-configuration", configuration)
 }
 
 async fn token(

@@ -40,7 +40,7 @@ pub(crate) async fn serve(options: &Options, list: &Path, mut stop: watch::Recei
         eprintln!("kept, not hosted: {} {}", kept.kind, kept.name);
     }
     let plan = Plan::of(&resources)?;
-    let planes_port = planes_port(&plan, options.planes_port)?;
+    let planes_port = planes_port(&resources, options.planes_port)?;
     let planes_listener = bind(planes_port, "the planes").await?;
     let planes_base = base(&planes_listener)?;
     let gateway_listener = bind(options.port, "the gateway").await?;
@@ -95,17 +95,21 @@ pub(crate) async fn serve(options: &Options, list: &Path, mut stop: watch::Recei
         .nest(vault::PREFIX, vault::router(issuer.clone(), vaults, &planes_base));
     let mut servers = vec![listen(planes_listener, planes, stop.clone())];
     let delivery = topics.start();
-    if let Some(gateway) = plan.gateway {
+    if let Some(gateway) = &plan.gateway {
         let running: Vec<Arc<Site>> = sites.all().cloned().collect();
         let config = gateway::Config {
-            gateway,
+            service: gateway::listed::service(&resources, gateway, &planes_base)?,
             issuer,
             client: client.clone(),
             base: gateway_base.clone(),
             state: options.state.display().to_string(),
             healthy: Arc::new(move || running.iter().all(|site| site.state().is_none_or(|state| is_ready(&state)))),
         };
-        servers.push(listen(gateway_listener, gateway::router(config), stop.clone()));
+        let (router, faults) = gateway::router(config);
+        if let Some(fault) = faults.first() {
+            bail!("{fault}");
+        }
+        servers.push(listen(gateway_listener, router, stop.clone()));
     } else {
         eprintln!("the list has no gateway, so nothing listens on {gateway_base}");
     }
@@ -147,11 +151,11 @@ fn announce(sites: &[resources::Site], gateway: &str, planes: &str) {
 }
 
 /// The port of the planes: the list holds addresses, so that both have to agree.
-fn planes_port(plan: &Plan, given: Option<u16>) -> Result<u16> {
-    let backends = plan.gateway.iter().flat_map(|gateway| &gateway.apis).flat_map(|api| [&api.command, &api.query]);
+fn planes_port(list: &[Resource], given: Option<u16>) -> Result<u16> {
+    let backends = list.iter().filter(|one| one.is("Microsoft.ApiManagement/service/backends"));
     let mut named = None;
-    for backend in backends {
-        let port = backend.url.parse::<axum::http::Uri>().ok().and_then(|uri| uri.port_u16());
+    for url in backends.filter_map(|backend| backend.properties["url"].as_str()) {
+        let port = url.parse::<axum::http::Uri>().ok().and_then(|uri| uri.port_u16());
         let wanted = *named.get_or_insert(port);
         if wanted != port {
             bail!("the list names two ports for the planes, {wanted:?} and {port:?}");

@@ -33,7 +33,7 @@ async fn guard(request: Request, next: Next) -> Response {
 }
 
 /// Whether an authority (`host` or `host:port`) names this machine.
-fn is_this_machine(authority: &str) -> bool {
+pub(crate) fn is_this_machine(authority: &str) -> bool {
     let Ok(authority) = authority.parse::<Authority>() else { return false };
     let host = authority.host();
     !authority.as_str().contains('@')

@@ -109,41 +109,6 @@ pub struct Site {
     pub auth: SiteAuth,
 }
 
-/// A GraphQL API of the gateway.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Api {
-    /// The first segment of its path.
-    pub path: String,
-    /// What people call it.
-    pub display_name: String,
-    /// Where mutations go.
-    pub command: Backend,
-    /// Where queries go.
-    pub query: Backend,
-}
-
-/// A function app as the gateway reaches it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Backend {
-    /// The site.
-    pub site: String,
-    /// The base URL, without a trailing slash.
-    pub url: String,
-    /// The audience of the token that the gateway calls it with; empty where the site asks for none.
-    pub audience: String,
-}
-
-/// The gateway to run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Gateway {
-    /// Its name.
-    pub name: String,
-    /// Whose tokens it calls with.
-    pub identity: ManagedIdentity,
-    /// What it serves.
-    pub apis: Vec<Api>,
-}
-
 /// What to host.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
@@ -161,8 +126,8 @@ pub struct Plan {
     pub subscriptions: Vec<Subscription>,
     /// Function apps.
     pub sites: Vec<Site>,
-    /// The gateway, where the list has one.
-    pub gateway: Option<Gateway>,
+    /// The name of the gateway, where there is one.
+    pub gateway: Option<String>,
 }
 
 impl Resource {
@@ -330,7 +295,8 @@ impl Plan {
                 if plan.gateway.is_some() {
                     return Err(resource.error("there is a gateway already, and only one can listen"));
                 }
-                plan.gateway = Some(plan.gateway(resource, list, &identities)?);
+                let [name] = resource.segments()?;
+                plan.gateway = Some(name.to_owned());
             }
         }
         Ok(plan)
@@ -360,71 +326,6 @@ impl Plan {
             name: name.to_owned(),
             destination: (namespace.to_owned(), queue.to_owned()),
             properties: resource.properties.clone(),
-        })
-    }
-
-    fn gateway(
-        &self,
-        resource: &Resource,
-        list: &[Resource],
-        identities: &BTreeMap<String, ManagedIdentity>,
-    ) -> Result<Gateway, ResourcesError> {
-        let [name] = resource.segments()?;
-        let principal_id = resource
-            .text(&resource.identity, "/principalId")
-            .map_err(|_| resource.error("it has no identity.principalId"))?;
-        // A system-assigned identity is not in the list; its client id is of no importance here.
-        let identity =
-            identities.values().find(|identity| identity.principal_id == principal_id).cloned().unwrap_or_else(|| {
-                ManagedIdentity { principal_id: principal_id.into(), client_id: principal_id.into() }
-            });
-
-        let mut backends = BTreeMap::new();
-        for backend in list.iter().filter(|one| one.is("Microsoft.ApiManagement/service/backends")) {
-            let [service, backend_name] = backend.segments()?;
-            if service != name {
-                return Err(backend.error(format!("there is no gateway {service}")));
-            }
-            backends.insert(backend_name.to_owned(), self.backend(backend)?);
-        }
-        let mut apis = Vec::new();
-        for api in list.iter().filter(|one| one.is("Microsoft.ApiManagement/service/apis")) {
-            let [service, _] = api.segments()?;
-            if service != name {
-                return Err(api.error(format!("there is no gateway {service}")));
-            }
-            let path = api.text(&api.properties, "/path")?;
-            if !is_name(path) || path == "assets" || path == "dev" {
-                return Err(api.error(format!("the path {path:?} must be one segment, neither assets nor dev")));
-            }
-            let backend = |side: &str| {
-                let name = format!("{path}-{side}");
-                backends.get(&name).cloned().ok_or_else(|| api.error(format!("there is no backend {name}")))
-            };
-            let display_name = api.properties.get("displayName").and_then(Value::as_str).unwrap_or(path);
-            apis.push(Api {
-                path: path.to_owned(),
-                display_name: display_name.to_owned(),
-                command: backend("command")?,
-                query: backend("query")?,
-            });
-        }
-        Ok(Gateway { name: name.to_owned(), identity, apis })
-    }
-
-    fn backend(&self, resource: &Resource) -> Result<Backend, ResourcesError> {
-        let url = resource.text(&resource.properties, "/url")?.trim_end_matches('/');
-        let site = url
-            .strip_prefix("http://127.0.0.1:")
-            .and_then(|rest| rest.split_once("/sites/"))
-            .map(|(_, path)| path.split('/').next().unwrap_or_default())
-            .ok_or_else(|| resource.error(format!("{url} is not http://127.0.0.1:…/sites/…")))?;
-        let known = self.sites.iter().find(|known| known.name == site);
-        let known = known.ok_or_else(|| resource.error(format!("there is no site {site}")))?;
-        Ok(Backend {
-            site: site.to_owned(),
-            url: url.to_owned(),
-            audience: known.auth.audiences.first().cloned().unwrap_or_default(),
         })
     }
 }
@@ -546,10 +447,7 @@ mod tests {
         assert_eq!(site.identities[0].client_id, "c1");
         assert_eq!(site.settings["SKEIN_SERVICE"], "orders");
         assert_eq!(site.auth.principals.as_deref(), Some(&["g".to_owned()][..]));
-        let gateway = plan.gateway.unwrap();
-        assert_eq!(gateway.identity.principal_id, "g");
-        assert_eq!(gateway.apis[0].command.audience, "api://skein-local");
-        assert_eq!(gateway.apis[0].query.site, "func-orders-query");
+        assert_eq!(plan.gateway.as_deref(), Some("apim-skein"));
         assert!(!Plan::hosts("Microsoft.Insights/components", "appi-skein"));
     }
 
@@ -581,20 +479,6 @@ mod tests {
             expect![
                 "Microsoft.Web/sites func-orders-command: there is no identity /subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-orders-command"
             ],
-        );
-        broken(
-            8,
-            "",
-            Value::Null,
-            expect![
-                "Microsoft.ApiManagement/service/backends apim-skein/orders-query: there is no site func-orders-query"
-            ],
-        );
-        broken(
-            12,
-            "",
-            Value::Null,
-            expect!["Microsoft.ApiManagement/service/apis apim-skein/orders: there is no backend orders-query"],
         );
         broken(
             3,
@@ -648,14 +532,6 @@ mod tests {
             json!("AllowAnonymous"),
             expect![
                 "Microsoft.Web/sites/config func-orders-command/authsettingsV2: unauthenticatedClientAction must be Return401, nothing else is hosted"
-            ],
-        );
-        broken(
-            11,
-            "/properties/url",
-            json!("http://example.com/api"),
-            expect![
-                "Microsoft.ApiManagement/service/backends apim-skein/orders-command: http://example.com/api is not http://127.0.0.1:…/sites/…"
             ],
         );
         broken(

@@ -10,9 +10,13 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::Request;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use skein_local::identity::{GATEWAY_AUDIENCE, ISSUER};
 use skein_local::outbound;
 use skein_package::{Compression, File};
+use skein_policies::{ControlFlow, Tier, control_flow};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_skein-local");
 
@@ -145,6 +149,32 @@ impl Deployed<'_> {
         }
         let properties = json!({"properties": {"path": "orders", "displayName": "Orders"}});
         self.put("Microsoft.ApiManagement/service/apis", "apim-skein/orders", properties).await;
+        self.policies().await;
+    }
+
+    /// The gateway's policies, as they ship.
+    async fn policies(&self) {
+        let kind = |kind: &str| format!("Microsoft.ApiManagement/service/{kind}");
+        let authority = format!("{}/identity/tenant/v2.0", self.base);
+        for (named, value) in [
+            (control_flow::APP_AUDIENCE, "api://skein-local"),
+            (control_flow::AUDIENCE, GATEWAY_AUDIENCE),
+            (control_flow::ISSUER, ISSUER),
+            (control_flow::OPENID_CONFIG, &format!("{authority}/.well-known/openid-configuration")),
+            (control_flow::SITE_ORIGIN, "https://site.example"),
+        ] {
+            let properties = json!({"properties": {"displayName": named.name(), "value": value}});
+            self.put(&kind("namedValues"), &format!("apim-skein/{}", named.name()), properties).await;
+        }
+        let tier = Tier::Consumption;
+        for (name, _, xml) in control_flow::fragments(tier).unwrap() {
+            self.put(&kind("policyFragments"), &format!("apim-skein/{name}"), document(&xml)).await;
+        }
+        let gateway = control_flow::gateway(tier).print(tier).unwrap();
+        self.put(&kind("policies"), "apim-skein/policy", document(&gateway)).await;
+        let operation = json!({"properties": {"method": "POST", "urlTemplate": "/graphql"}});
+        self.put(&kind("apis/operations"), "apim-skein/orders/graphql-post", operation).await;
+        self.put(&kind("apis/policies"), "apim-skein/orders/policy", document(&api_policy())).await;
     }
 
     /// The status, the answer, and where it will be told what became of it.
@@ -193,6 +223,32 @@ impl Deployed<'_> {
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter_map(|line| line["process"].as_u64()).next_back().expect("the log names the process")
     }
+}
+
+fn document(xml: &str) -> Value {
+    json!({"properties": {"value": xml, "format": "xml"}})
+}
+
+fn api_policy() -> String {
+    ControlFlow::between("orders-command", "orders-query").policy(Tier::Consumption).print(Tier::Consumption).unwrap()
+}
+
+/// A request of a client to the gateway.
+fn ask(url: &str, document: &str, token: &str) -> Request<Body> {
+    Request::post(format!("{url}/orders/graphql"))
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {}", token.trim()))
+        .header("x-skein-principal", "forged")
+        .body(Body::from(json!({"query": document}).to_string()))
+        .unwrap()
+}
+
+fn customer(state: &Path) -> String {
+    let mut token = Command::new(BINARY);
+    token.args(["token", "--role", "customer", "--subject", "17850", "--state"]).arg(state);
+    let (token, errors) = output(&mut token);
+    assert_eq!(errors, "");
+    String::from_utf8(token.stdout).unwrap()
 }
 
 /// The package of an app with two functions. `more` makes it another one.
@@ -246,18 +302,7 @@ async fn it_serves_what_is_deployed_and_stops() {
         deployed.published(site, package("first")).await;
     }
 
-    let mut token = Command::new(BINARY);
-    token.args(["token", "--role", "customer", "--subject", "17850", "--state"]).arg(state);
-    let (token, errors) = output(&mut token);
-    assert_eq!(errors, "");
-    let token = String::from_utf8(token.stdout).unwrap();
-    let ask = |url: &str, document: &str, token: &str| {
-        Request::post(format!("{url}/orders/graphql"))
-            .header("content-type", "application/json")
-            .header("authorization", format!("Bearer {}", token.trim()))
-            .body(Body::from(json!({"query": document}).to_string()))
-            .unwrap()
-    };
+    let token = customer(state);
     let (_, gateway) =
         deployed.ask("GET", &Deployed::id("Microsoft.ApiManagement/service", "apim-skein"), Value::Null).await;
     for document in ["{ a }", "mutation { a }"] {
@@ -267,8 +312,12 @@ async fn it_serves_what_is_deployed_and_stops() {
             (&seen["uri"], &seen["headers"]["x-ms-client-principal-id"]),
             (&json!("/api/graphql"), &gateway["identity"]["principalId"])
         );
+        let principal = URL_SAFE_NO_PAD.decode(seen["headers"]["x-skein-principal"].as_str().unwrap()).unwrap();
+        let principal: Value = serde_json::from_slice(&principal).unwrap();
+        assert_eq!(principal, json!({"subject": "17850", "roles": ["customer"]}));
     }
-    assert_eq!(send(ask(&running.url, "{ a }", "")).await.0, 401);
+    let (status, problem) = send(ask(&running.url, "{ a }", "")).await;
+    assert_eq!((status, problem["traceId"].as_str().map(str::len)), (401, Some(32)), "{problem}");
 
     // The planes: not without a token, not under a foreign name.
     let base = running.planes.clone();
@@ -339,6 +388,23 @@ async fn a_change_touches_what_it_is_about() {
     deployed.published(SITES[1], package("second")).await;
     let third = processes();
     assert!(third[0] == second[0] && third[1] != second[1], "{second:?} {third:?}");
+
+    // A policy that is understood, then one that is not.
+    let customer = customer(state);
+    let api = ("Microsoft.ApiManagement/service/apis/policies", "apim-skein/orders/policy");
+    assert_eq!(send(ask(&running.url, "{ a }", &customer)).await.0, 200);
+    let refusing = "<return-response><set-status code=\"410\" /></return-response>";
+    deployed.put(api.0, api.1, document(&api_policy().replacen("<base />", refusing, 1))).await;
+    assert_eq!(send(ask(&running.url, "{ a }", &customer)).await.0, 410);
+    let unknown = document(&api_policy().replacen("<base />", "<base /><send-request mode=\"new\" />", 1));
+    let (status, refused) = deployed.ask("PUT", &Deployed::id(api.0, api.1), unknown).await;
+    assert_eq!((status, &refused["error"]["code"]), (400, &json!("ValidationError")), "{refused}");
+    let why = "inbound/send-request: the policy send-request is not one that is executed here";
+    assert!(refused["error"]["message"].as_str().unwrap().ends_with(why), "{refused}");
+    assert_eq!(send(ask(&running.url, "{ a }", &customer)).await.0, 410, "nothing was written");
+    deployed.put(api.0, api.1, document(&api_policy())).await;
+    assert_eq!(send(ask(&running.url, "{ a }", &customer)).await.0, 200);
+    assert_eq!(processes(), third, "no app was started again");
 
     // What is no package leaves the one that is there.
     for (zip, digest, why) in [

@@ -38,6 +38,16 @@ pub type Hosting<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + '
 
 /// What makes deployed resources live.
 pub trait Host: Send + Sync {
+    /// Whether a change can be hosted: from all resources as they are to all as they would be. Asked before anything is
+    /// written.
+    ///
+    /// # Errors
+    /// What of it would not be understood, by name and place.
+    fn check(&self, before: &[Value], after: &[Value]) -> Result<(), Error> {
+        let _ = (before, after);
+        Ok(())
+    }
+
     /// Brings what runs in line with all resources that are deployed now.
     fn apply(&self, resources: Vec<Value>) -> Hosting<'_>;
 }
@@ -194,7 +204,15 @@ impl Control {
                 _ => error,
             }
         })?;
+        let after = sandbox.resources.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.check(after)?;
         Ok((draft, sandbox))
+    }
+
+    /// Whether the host would take all of these.
+    fn check(&self, after: Resources) -> Result<(), Error> {
+        let after: Vec<Value> = after.into_values().collect();
+        self.0.settings.host.check(&self.resources(), &after)
     }
 
     fn draft(&self, place: &Place, name: &str, request: &Value, deployer: &str) -> Result<Draft, Error> {
@@ -391,6 +409,9 @@ impl Control {
         let sandbox = self.sandbox();
         let old = self.0.store.get(id);
         run::accept(&mut body, old.as_ref(), &View::all(&sandbox))?;
+        let mut after = self.0.store.resources();
+        after.insert(id.to_lowercase(), body.clone());
+        self.check(after)?;
         self.0.store.put(body.clone())?;
         self.host().await?;
         Ok((old.is_none(), body))
@@ -398,6 +419,9 @@ impl Control {
 
     /// Deletes a resource with what is below it; whether there was one.
     async fn delete(&self, id: &str) -> Result<bool, Error> {
+        let (key, mut after) = (id.to_lowercase(), self.0.store.resources());
+        after.retain(|one, _| !store::is_within(one, &key));
+        self.check(after)?;
         let gone = self.0.store.remove(id)?;
         if gone.is_empty() {
             return Ok(false);

@@ -138,9 +138,7 @@ impl Store {
     pub(super) fn remove(&self, id: &str) -> Result<Vec<Value>, Error> {
         let mut inner = self.inner();
         let key = id.to_lowercase();
-        let below = format!("{key}/");
-        let keys: Vec<String> =
-            inner.resources.keys().filter(|one| **one == key || one.starts_with(&below)).cloned().collect();
+        let keys: Vec<String> = inner.resources.keys().filter(|one| is_within(one, &key)).cloned().collect();
         let transaction = inner.db.unchecked_transaction().map_err(failed)?;
         let mut gone = Vec::new();
         for key in &keys {
@@ -159,8 +157,7 @@ impl Store {
                 .execute("INSERT OR REPLACE INTO deleted VALUES (?1, ?2)", params![key, text])
                 .map_err(failed)?;
         }
-        let deployments: Vec<String> =
-            inner.deployments.keys().filter(|one| **one == key || one.starts_with(&below)).cloned().collect();
+        let deployments: Vec<String> = inner.deployments.keys().filter(|one| is_within(one, &key)).cloned().collect();
         for key in &deployments {
             transaction.execute("DELETE FROM deployments WHERE key = ?1", params![key]).map_err(failed)?;
         }
@@ -212,6 +209,11 @@ impl Store {
         inner.deployments.insert(key, deployment);
         Ok(())
     }
+}
+
+/// Whether a key is that of a resource, or of something below it or on it.
+pub(super) fn is_within(one: &str, key: &str) -> bool {
+    one.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn write(db: &Connection, key: &str, deployment: &Deployment) -> Result<(), Error> {

@@ -21,6 +21,10 @@ const DEPLOYMENTS: &str = "providers/Microsoft.Resources/deployments";
 struct Hosted(Mutex<Vec<Value>>);
 
 impl Host for Hosted {
+    fn check(&self, before: &[Value], after: &[Value]) -> Result<(), Error> {
+        crate::gateway::check(before, after)
+    }
+
     fn apply(&self, resources: Vec<Value>) -> Hosting<'_> {
         *self.0.lock().unwrap() = resources;
         Box::pin(async { Ok::<(), Error>(()) })
@@ -362,4 +366,45 @@ fn outputs_change_case_as_the_service_does_it() {
     {
         assert_eq!(recased(name), shown);
     }
+}
+
+#[tokio::test]
+async fn a_policy_that_is_not_understood_is_refused_before_anything_is_written() {
+    let plane = Plane::new();
+    plane.group().await;
+    let with = |inside: &str| {
+        let xml = format!("<policies><inbound>{inside}</inbound><backend><forward-request /></backend></policies>");
+        let about = json!({"publisherEmail": "a@b.example", "publisherName": "A"});
+        let parent = "[resourceId('Microsoft.ApiManagement/service', 'apim')]";
+        template(json!([
+            identity("id-a"),
+            {"type": "Microsoft.ApiManagement/service", "apiVersion": "2024-05-01", "name": "apim",
+             "location": "westeurope", "sku": {"name": "Consumption", "capacity": 0}, "properties": about},
+            {"type": "Microsoft.ApiManagement/service/policies", "apiVersion": "2024-05-01", "name": "apim/policy",
+             "properties": {"value": xml, "format": "rawxml"}, "dependsOn": [parent]},
+        ]))
+    };
+    let path = format!("{}/{DEPLOYMENTS}/gateway", rg());
+    let ids =
+        || plane.control.resources().iter().map(|body| body["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let before = ids();
+    let why = "the gateway's policy: inbound/send-request: the policy send-request is not one that is executed here";
+    for (method, path) in
+        [("PUT", path.clone()), ("POST", format!("{path}/validate")), ("POST", format!("{path}/whatIf"))]
+    {
+        let (status, answer, _) = plane.call(method, &path, with("<send-request />")).await;
+        assert_eq!((status, &answer["error"]["code"]), (StatusCode::BAD_REQUEST, &json!("ValidationError")), "{path}");
+        assert!(answer["error"]["message"].as_str().unwrap().ends_with(why), "{answer}");
+        assert!(answer["error"]["target"].as_str().unwrap().ends_with("/service/apim/policies/policy"), "{answer}");
+    }
+    assert_eq!(ids(), before);
+    assert_eq!(plane.call("GET", &path, Value::Null).await.0, StatusCode::NOT_FOUND);
+
+    let deployment = plane.deploy(&rg(), "gateway", with("<set-header name=\"a\"><value>b</value></set-header>")).await;
+    assert_eq!(deployment["properties"]["provisioningState"], "Succeeded", "{deployment}");
+    let policy = format!("{}/providers/Microsoft.ApiManagement/service/apim/policies/policy", rg());
+    let unknown = json!({"properties": {"value": "<policies><backend><limit-concurrency /></backend></policies>"}});
+    let (status, answer, _) = plane.call("PUT", &policy, unknown).await;
+    assert!(status == StatusCode::BAD_REQUEST && answer.to_string().contains("backend/limit-concurrency"), "{answer}");
+    assert!(plane.get(&policy).await.to_string().contains("forward-request"), "it is as it was");
 }

@@ -6,7 +6,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 
-use crate::resources::Gateway;
+use super::Api;
 
 /// Everything from this gateway; styles may be inline, since the editor sets them on elements, and its fonts are data.
 const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self' data:; \
@@ -49,22 +49,22 @@ async fn asset(Path(path): Path<String>) -> Response {
     }
 }
 
-/// The editor of one service.
-pub fn graphiql(gateway: &Gateway, service: &str) -> Response {
-    let links = gateway.apis.iter().map(|api| {
-        let here = if api.path == service { " aria-current=\"page\"" } else { "" };
-        format!("<a href=\"/{0}/graphql\"{here}>{1}</a>", api.path, escape(&api.display_name))
+/// The editor of one API.
+pub fn graphiql<'a>(all: impl Iterator<Item = &'a Api>, shown: &Api) -> Response {
+    let links = all.map(|api| {
+        let here = if api.path == shown.path { " aria-current=\"page\"" } else { "" };
+        format!("<a href=\"/{0}/graphql\"{here}>{1}</a>", escape(&api.path), escape(&api.display_name))
     });
-    let page = GRAPHIQL_PAGE.replace("{{service}}", &escape(service));
+    let page = GRAPHIQL_PAGE.replace("{{service}}", &escape(&shown.path));
     protected(Html(page.replace("{{links}}", &links.collect::<Vec<_>>().join("\n      "))))
 }
 
 /// What the gateway serves, and how to ask it.
-pub fn index(gateway: &Gateway, base: &str, state: &str) -> Response {
-    let services = gateway.apis.iter().map(|api| {
+pub fn index<'a>(all: impl Iterator<Item = &'a Api>, base: &str, state: &str) -> Response {
+    let services = all.map(|api| {
         format!(
             "<tr><td>{1}</td><td><a href=\"/{0}/graphql\">GraphiQL</a></td><td><code>POST {2}/{0}/graphql</code></td></tr>",
-            api.path,
+            escape(&api.path),
             escape(&api.display_name),
             escape(base),
         )

@@ -1,60 +1,100 @@
-//! The gateway before a backend that tells what reached it.
+//! The gateway, with the policies that ship, before backends that tell what reached them.
 
-use super::*;
-use crate::identity::ManagedIdentity;
-use crate::resources::Api;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
+use skein_policies::{ControlFlow, Tier, control_flow};
 use tower::ServiceExt as _;
 
+use super::*;
+use crate::identity::{self, GATEWAY_AUDIENCE, ISSUER};
+
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const ORIGIN: &str = "https://site.example";
+const APPS: &str = "api://apps";
+const CALLS_PER_MINUTE: u64 = 100;
+
+/// A resource of the gateway, as the control plane keeps it.
+fn of_gateway(kind: &str, name: &str, properties: Value) -> Value {
+    let kind = format!("Microsoft.ApiManagement/service{kind}");
+    json!({"id": format!("/{kind}/{name}"), "type": kind, "name": name, "properties": properties})
+}
+
+/// A gateway with one service, orders, whose issuer and apps are at `planes`.
+fn deployed(planes: &str, tier: Tier) -> Vec<Value> {
+    let mut service = of_gateway("", "apim", json!({}));
+    service["identity"] = json!({"type": "SystemAssigned", "principalId": "gateway-oid"});
+    let gateway = control_flow::gateway(tier).print(tier).unwrap();
+    let mut all = vec![service, of_gateway("/policies", "apim/policy", json!({"value": gateway, "format": "xml"}))];
+    for (name, _, xml) in control_flow::fragments(tier).unwrap() {
+        all.push(of_gateway("/policyFragments", &format!("apim/{name}"), json!({"value": xml, "format": "xml"})));
+    }
+    let configuration = format!("{planes}/identity/any-tenant/v2.0/.well-known/openid-configuration");
+    for (named, value) in [
+        (control_flow::APP_AUDIENCE, APPS),
+        (control_flow::AUDIENCE, GATEWAY_AUDIENCE),
+        (control_flow::ISSUER, ISSUER),
+        (control_flow::OPENID_CONFIG, &configuration),
+        (control_flow::SITE_ORIGIN, ORIGIN),
+    ] {
+        let properties = json!({"displayName": named.name(), "value": value});
+        all.push(of_gateway("/namedValues", &format!("apim/{}", named.name()), properties));
+    }
+    let flow = ControlFlow::between("orders-command", "orders-query").calls_per_minute(CALLS_PER_MINUTE);
+    let policy = flow.policy(tier).print(tier).unwrap();
+    all.extend([
+        of_gateway("/backends", "apim/orders-command", json!({"url": format!("{planes}/c/api")})),
+        of_gateway("/backends", "apim/orders-query", json!({"url": format!("{planes}/q/api/")})),
+        of_gateway("/apis", "apim/orders", json!({"path": "orders", "displayName": "Orders <&>"})),
+        of_gateway("/apis/operations", "apim/orders/post", json!({"method": "POST", "urlTemplate": "/graphql"})),
+        of_gateway("/apis/policies", "apim/orders/policy", json!({"value": policy, "format": "xml"})),
+    ]);
+    all
+}
 
 struct Fixture {
+    planes: String,
     router: Router,
     issuer: Arc<Issuer>,
     _state: tempfile::TempDir,
 }
 
 /// A gateway whose two backends answer with their name and the headers and body they got.
-async fn fixture() -> Fixture {
+async fn fixture(tier: Tier) -> Fixture {
     let echo = |name: &'static str| {
         post(async move |headers: HeaderMap, body: String| {
             let headers: serde_json::Map<String, Value> = headers
                 .iter()
                 .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
                 .collect();
-            axum::Json(json!({"backend": name, "headers": headers, "body": body}))
+            let answer = axum::Json(json!({"backend": name, "headers": headers, "body": body}));
+            ([("server", "inside"), ("x-powered-by", "inside")], answer)
         })
     };
-    let backends = Router::new().route("/c/api/graphql", echo("command")).route("/q/api/graphql", echo("query"));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move { axum::serve(listener, backends).await });
+    let planes = format!("http://{}", listener.local_addr().unwrap());
     let state = tempfile::tempdir().unwrap();
     let issuer = Arc::new(Issuer::open(state.path()).unwrap());
-    let backend = |side: &str| Backend {
-        site: format!("func-orders-{side}"),
-        url: format!("http://127.0.0.1:{port}/{side}/api"),
-        audience: "api://skein-local".into(),
-    };
-    let gateway = Gateway {
-        name: "apim-skein".into(),
-        identity: ManagedIdentity { principal_id: "gateway-oid".into(), client_id: "gateway-client".into() },
-        apis: vec![Api {
-            path: "orders".into(),
-            display_name: "Orders <&>".into(),
-            command: backend("c"),
-            query: backend("q"),
-        }],
-    };
-    let router = router(Config {
-        gateway,
+    let backends = Router::new()
+        .route("/c/api/graphql", echo("command"))
+        .route("/q/api/graphql", echo("query"))
+        .merge(identity::router(issuer.clone(), Arc::default(), planes.clone()));
+    tokio::spawn(async move { axum::serve(listener, backends).await });
+    let router = open(&deployed(&planes, tier), &issuer);
+    Fixture { planes, router, issuer, _state: state }
+}
+
+fn open(resources: &[Value], issuer: &Arc<Issuer>) -> Router {
+    let (router, faults) = router(Config {
+        service: Service::of(resources, &[], "apim"),
         issuer: issuer.clone(),
         client: crate::outbound::client(),
         base: "http://127.0.0.1:8080".into(),
         state: ".skein".into(),
         healthy: Arc::new(|| true),
     });
-    Fixture { router, issuer, _state: state }
+    assert_eq!(faults, []);
+    router
 }
 
 impl Fixture {
@@ -81,19 +121,32 @@ impl Fixture {
         headers.extend_from_slice(more);
         let body = json!({"query": document}).to_string();
         let (status, headers, body) = self.send("POST", "/orders/graphql", &headers, &body).await;
-        (status, headers, serde_json::from_str(&body).unwrap())
+        (status, headers, serde_json::from_str(&body).unwrap_or_default())
     }
+}
+
+/// Checks that an answer is a problem with its trace.
+fn is_problem(status: u16, headers: &HeaderMap, body: &str) {
+    assert_eq!(headers["content-type"], "application/problem+json", "{body}");
+    let problem: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(
+        (&problem["status"], &problem["traceId"]),
+        (&json!(status), &json!(headers["x-trace-id"].to_str().unwrap()))
+    );
+    assert!(problem["traceId"].as_str().is_some_and(|trace| trace.len() == 32), "{problem}");
 }
 
 #[tokio::test]
 async fn the_kind_of_the_operation_routes() {
-    let fixture = fixture().await;
+    let fixture = fixture(Tier::Consumption).await;
     for (document, backend) in [("{ a }", "query"), ("mutation { a }", "command"), ("query Q { mutation }", "query")] {
-        let (status, _, answer) = fixture.ask(document, &[]).await;
-        assert_eq!((status, answer["backend"].as_str()), (200, Some(backend)), "{document}");
+        let (status, headers, answer) = fixture.ask(document, &[]).await;
+        assert_eq!((status, answer["backend"].as_str()), (200, Some(backend)), "{document}: {answer}");
         let kind = if backend == "command" { "mutation" } else { "query" };
         assert_eq!(answer["headers"]["x-skein-kind"], kind, "{document}");
         assert_eq!(answer["body"], json!({"query": document}).to_string(), "the bytes stay as they were");
+        assert!(headers.get("server").is_none() && headers.get("x-powered-by").is_none());
+        assert_eq!(headers["cache-control"], "no-store");
     }
     for document in ["subscription { a }", "{ a", "", "type Q { a: Int }"] {
         assert_eq!(fixture.ask(document, &[]).await.0, 400, "{document}");
@@ -102,7 +155,7 @@ async fn the_kind_of_the_operation_routes() {
 
 #[tokio::test]
 async fn the_backend_sees_the_gateways_identity_and_the_principal_of_the_token() {
-    let fixture = fixture().await;
+    let fixture = fixture(Tier::Consumption).await;
     let forged = URL_SAFE_NO_PAD.encode(r#"{"subject":"root","roles":["operator"]}"#);
     let (_, headers, answer) = fixture
         .ask(
@@ -122,12 +175,14 @@ async fn the_backend_sees_the_gateways_identity_and_the_principal_of_the_token()
         )
         .await;
     let got = &answer["headers"];
-    let principal = URL_SAFE_NO_PAD.decode(got["x-skein-principal"].as_str().unwrap()).unwrap();
-    let principal: Value = serde_json::from_slice(&principal).unwrap();
-    assert_eq!(principal, json!({"subject": "17850", "roles": ["customer"]}));
+    let principal = |got: &Value| -> Value {
+        let principal = URL_SAFE_NO_PAD.decode(got["x-skein-principal"].as_str().unwrap()).unwrap();
+        serde_json::from_slice(&principal).unwrap()
+    };
+    assert_eq!(principal(got), json!({"subject": "17850", "roles": ["customer"]}));
     assert_eq!(got["x-skein-kind"], "query");
     let token = got["authorization"].as_str().unwrap().strip_prefix("Bearer ").unwrap();
-    assert_eq!(fixture.issuer.verify(token, "api://skein-local").unwrap().oid, "gateway-oid");
+    assert_eq!(fixture.issuer.verify(token, APPS).unwrap().oid, "gateway-oid");
     for name in ["x-ms-client-principal-id", "x-ms-client-principal", "x-arr-ssl", "x-forwarded-for", "x-functions-key"]
     {
         assert!(got.get(name).is_none(), "{name}");
@@ -136,55 +191,226 @@ async fn the_backend_sees_the_gateways_identity_and_the_principal_of_the_token()
     assert_eq!(got["x-other"], "kept");
     assert_eq!(got["traceparent"], TRACE);
     assert_eq!(headers["x-trace-id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+
+    let operator = format!("Bearer {}", development_token(&fixture.issuer, "operator", None).unwrap());
+    let headers = [("authorization", operator.as_str()), ("content-type", "application/json")];
+    let (_, _, answer) = fixture.send("POST", "/orders/graphql", &headers, r#"{"query":"{a}"}"#).await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(principal(&answer["headers"]), json!({"subject": "operator", "roles": ["operator"]}));
 }
 
 #[tokio::test]
 async fn nobody_is_refused_and_told_the_trace() {
-    let fixture = fixture().await;
+    let fixture = fixture(Tier::Consumption).await;
     let issuer = &fixture.issuer;
-    let managed = issuer.issue_managed_identity("p", "c", "https://storage.azure.com").unwrap().0;
-    let service = issuer.issue_user("service:orders", &["operator".into()]).unwrap();
-    let service_role = issuer.issue_user("ann", &["service".into()]).unwrap();
-    let tokens = ["".to_owned(), "Bearer x".into(), "Basic YTpi".into()];
-    for token in tokens.into_iter().chain([managed, service, service_role].map(|token| format!("Bearer {token}"))) {
+    let stranger = Issuer::open(tempfile::tempdir().unwrap().path()).unwrap();
+    let tokens = [
+        ("another audience", issuer.issue_managed_identity("p", "c", "https://storage.azure.com").unwrap().0),
+        ("a service", issuer.issue_user("service:orders", &["operator".into()]).unwrap()),
+        ("the role of a service", issuer.issue_user("ann", &["service".into()]).unwrap()),
+        ("another key", stranger.issue_user("ann", &["operator".into()]).unwrap()),
+    ];
+    let tokens = tokens.map(|(name, token)| (name, format!("Bearer {token}")));
+    let others = [("nothing", String::new()), ("no token", "Bearer x".into()), ("another scheme", "Basic YTpi".into())];
+    for (name, token) in others.into_iter().chain(tokens) {
         let headers = [("authorization", token.as_str()), ("content-type", "application/json")];
         let (status, headers, body) = fixture.send("POST", "/orders/graphql", &headers, r#"{"query":"{a}"}"#).await;
-        assert_eq!(status, 401, "{token}");
-        assert_eq!(headers["content-type"], "application/problem+json");
-        let problem: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(problem["traceId"], headers["x-trace-id"].to_str().unwrap());
+        assert_eq!(status, 401, "{name}: {body}");
+        assert_eq!(headers["www-authenticate"], "Bearer", "{name}");
+        is_problem(status, &headers, &body);
     }
 }
 
 #[tokio::test]
 async fn odd_requests_get_the_right_status() {
-    let fixture = fixture().await;
+    let fixture = fixture(Tier::Consumption).await;
     let token = fixture.token();
     let json = ("content-type", "application/json");
     let auth = ("authorization", token.as_str());
-    let large = format!(r#"{{"query":"{{ a(s: \"{}\") }}"}}"#, "x".repeat(MAX_REQUEST_BYTES));
+    let large = "x".repeat(300_000);
+    let length = large.len().to_string();
+    let huge = "x".repeat(MAX_BODY_BYTES + 1);
     for (method, uri, headers, body, expected) in [
         ("POST", "/nothing/graphql", vec![auth, json], r#"{"query":"{a}"}"#, 404),
+        ("POST", "/nothing/graphql", vec![json], r#"{"query":"{a}"}"#, 404),
+        ("POST", "/ordersx/graphql", vec![auth, json], r#"{"query":"{a}"}"#, 404),
         ("POST", "/orders/other", vec![auth, json], r#"{"query":"{a}"}"#, 404),
+        ("PUT", "/orders/graphql", vec![auth, json], r#"{"query":"{a}"}"#, 404),
+        ("POST", "//orders/graphql", vec![auth, json], r#"{"query":"{a}"}"#, 404),
         ("POST", "/orders/graphql", vec![auth], r#"{"query":"{a}"}"#, 415),
         ("POST", "/orders/graphql", vec![auth, ("content-type", "text/plain")], r#"{"query":"{a}"}"#, 415),
         ("POST", "/orders/graphql", vec![auth, ("content-type", "application/json; charset=utf-16")], "{}", 415),
         ("POST", "/orders/graphql", vec![auth, json, ("content-encoding", "gzip")], "{}", 415),
-        ("POST", "/orders/graphql", vec![auth, json], large.as_str(), 413),
+        ("POST", "/orders/graphql", vec![auth, json, ("content-length", &length)], large.as_str(), 413),
+        ("POST", "/orders/graphql", vec![auth, json], huge.as_str(), 413),
+        ("POST", "/nothing/graphql", vec![auth, json], huge.as_str(), 413),
         ("POST", "/orders/graphql", vec![auth, ("content-type", "application/json; charset=UTF-8")], "[]", 400),
-        ("GET", "/orders/graphql", vec![auth], "", 405),
+        ("GET", "/orders/graphql", vec![auth], "", 404),
         ("GET", "/nothing/graphql", vec![("accept", "text/html")], "", 404),
-        ("GET", "/assets/../Cargo.toml", vec![], "", 404),
-        ("GET", "/healthz", vec![], "", 200),
     ] {
-        let (status, ..) = fixture.send(method, uri, &headers, body).await;
+        let (status, headers, body) = fixture.send(method, uri, &headers, body).await;
         assert_eq!(status, expected, "{method} {uri} {headers:?}");
+        is_problem(status, &headers, &body);
+    }
+    assert_eq!(fixture.send("GET", "/assets/../Cargo.toml", &[], "").await.0, 404);
+    assert_eq!(fixture.send("GET", "/healthz", &[], "").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_limit_is_told_with_the_time_to_wait() {
+    let fixture = fixture(Tier::StandardV2).await;
+    for _ in 0..CALLS_PER_MINUTE {
+        assert_eq!(fixture.ask("{ a }", &[]).await.0, 200);
+    }
+    let (token, body) = (fixture.token(), r#"{"query":"{a}"}"#);
+    let headers = [("authorization", token.as_str()), ("content-type", "application/json")];
+    let (status, headers, body) = fixture.send("POST", "/orders/graphql", &headers, body).await;
+    assert_eq!(status, 429);
+    let wait: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    is_problem(status, &headers, &body);
+}
+
+#[tokio::test]
+async fn only_the_sites_pages_and_its_own_ask_across() {
+    let fixture = fixture(Tier::Consumption).await;
+    let preflight = |origin: &'static str| {
+        [("origin", origin), ("access-control-request-method", "POST"), ("host", "127.0.0.1:8080")]
+    };
+    let (status, headers, _) = fixture.send("OPTIONS", "/orders/graphql", &preflight(ORIGIN), "").await;
+    assert_eq!((status, &headers["access-control-allow-origin"]), (200, &ORIGIN.parse().unwrap()));
+    let (_, headers, _) = fixture.send("OPTIONS", "/orders/graphql", &preflight("http://evil.example"), "").await;
+    assert!(headers.get("access-control-allow-origin").is_none());
+    let host = ("host", "127.0.0.1:8080");
+    let (_, headers, answer) = fixture.ask("{ a }", &[host, ("origin", ORIGIN)]).await;
+    assert_eq!(
+        (&headers["access-control-allow-origin"], &answer["backend"]),
+        (&ORIGIN.parse().unwrap(), &json!("query"))
+    );
+    let (_, _, answer) = fixture.ask("{ a }", &[host, ("origin", "http://127.0.0.1:8080")]).await;
+    assert_eq!(answer["backend"], "query", "a page of the gateway");
+    for origin in ["http://evil.example", "http://127.0.0.1:8081", "null"] {
+        let (status, _, answer) = fixture.ask("{ a }", &[host, ("origin", origin)]).await;
+        assert_eq!((status, answer), (200, Value::Null), "{origin}: nothing reaches a backend");
     }
 }
 
 #[tokio::test]
+async fn a_backend_that_is_away_is_told_without_its_inside() {
+    let fixture = fixture(Tier::Consumption).await;
+    let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let away = format!("http://{}/api", closed.local_addr().unwrap());
+    drop(closed);
+    for url in [away.as_str(), "http://elsewhere.example/api", "https://127.0.0.1/api"] {
+        let mut resources = deployed(&fixture.planes, Tier::Consumption);
+        resources.iter_mut().find(|one| one["name"] == "apim/orders-query").unwrap()["properties"]["url"] = url.into();
+        let fixture = Fixture {
+            planes: fixture.planes.clone(),
+            router: open(&resources, &fixture.issuer),
+            issuer: fixture.issuer.clone(),
+            _state: tempfile::tempdir().unwrap(),
+        };
+        let (status, headers, answer) = fixture.ask("{ a }", &[]).await;
+        assert_eq!((status, &answer["detail"]), (502, &json!("BackendConnectionFailure")), "{url}");
+        is_problem(status, &headers, &answer.to_string());
+        assert_eq!(fixture.ask("mutation { a }", &[]).await.0, 200, "{url}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_named_with_its_place() {
+    let good = deployed("http://127.0.0.1:1", Tier::Consumption);
+    check(&[], &good).unwrap();
+    let policy = |inbound: &str| {
+        let xml = format!("<policies><inbound><base />{inbound}</inbound><backend><base /></backend></policies>");
+        json!({"value": xml, "format": "rawxml"})
+    };
+    let fragment = |inside: &str| json!({"value": format!("<fragment>{inside}</fragment>")});
+    let mut told = String::new();
+    for (kind, name, properties) in [
+        ("/apis/policies", "apim/orders/policy", policy("<validate-graphql-request />")),
+        ("/apis/policies", "apim/orders/policy", policy("<set-backend-service backend-id=\"gone\" />")),
+        ("/apis/policies", "apim/orders/policy", policy("<set-body>@(context.User.Id)</set-body>")),
+        ("/apis/policies", "apim/orders/policy", policy("<set-body>{{gone}}</set-body>")),
+        ("/apis/policies", "apim/orders/policy", policy("<cors")),
+        ("/apis/policies", "apim/orders/policy", json!({"value": "https://x", "format": "xml-link"})),
+        ("/policies", "apim/policy", policy("<send-request />")),
+        ("/policyFragments", "apim/unused", fragment("<llm-token-limit />")),
+        ("/apis/operations/policies", "apim/orders/post/policy", policy("")),
+        ("/apis/operations", "apim/orders/more", json!({"method": "GET", "urlTemplate": "/a?b={c}"})),
+        ("/apis", "apim/mine", json!({"path": "dev/token"})),
+        ("/apis", "apim/second", json!({"path": "orders"})),
+        // Understood.
+        ("/policyFragments", "apim/unused", fragment("<set-status code=\"200\" />")),
+        ("/apis/policies", "apim/orders/policy", policy("<set-header name=\"a\"><value>b</value></set-header>")),
+        ("/backends", "apim/elsewhere", json!({"url": "https://example.com"})),
+    ] {
+        let one = of_gateway(kind, name, properties);
+        let mut after: Vec<Value> = good.iter().filter(|old| old["id"] != one["id"]).cloned().collect();
+        after.push(one.clone());
+        match check(&good, &after) {
+            Ok(()) => told.push_str(&format!("accepted: {name}\n")),
+            Err(error) => {
+                assert_eq!(error.target.as_deref(), one["id"].as_str());
+                told.push_str(&format!("{}\n", error.message));
+                // What was wrong before is no fault of another change.
+                let other = of_gateway("/backends", "apim/other", json!({"url": "http://127.0.0.1:1"}));
+                let more: Vec<Value> = after.iter().cloned().chain([other]).collect();
+                check(&after, &more).unwrap();
+            }
+        }
+    }
+    expect_test::expect![[r#"
+        /Microsoft.ApiManagement/service/apis/policies/apim/orders/policy: the API's policy: inbound/validate-graphql-request: the policy validate-graphql-request is not one that is executed here
+        /Microsoft.ApiManagement/service/apis/policies/apim/orders/policy: the API's policy: inbound/set-backend-service: there is no backend "gone"
+        /Microsoft.ApiManagement/service/apis/policies/apim/orders/policy: the API's policy: inbound/set-body: the expression @(context.User.Id) (digest e224eb2aaee336d9520b735f3841a43a2b22a3b667016850b94198128b568c2a) has no twin here
+        /Microsoft.ApiManagement/service/apis/policies/apim/orders/policy: the API's policy: there is no named value "gone"
+        /Microsoft.ApiManagement/service/apis/policies/apim/orders/policy: the API's policy: it is not well-formed: expected a whitespace not '<' at 1:33
+        /Microsoft.ApiManagement/service/apis/policies/apim/orders/policy: the format xml-link is not executed here, only xml and rawxml
+        /Microsoft.ApiManagement/service/policies/apim/policy: the gateway's policy: inbound/send-request: the policy send-request is not one that is executed here
+        /Microsoft.ApiManagement/service/policyFragments/apim/unused: llm-token-limit: the policy llm-token-limit is not one that is executed here
+        /Microsoft.ApiManagement/service/apis/operations/policies/apim/orders/post/policy: policies are executed here of the service and of APIs, not of operations or products
+        /Microsoft.ApiManagement/service/apis/operations/apim/orders/more: the URL template "/a?b={c}" has a query, which is not told apart here
+        /Microsoft.ApiManagement/service/apis/apim/mine: the path "dev/token" belongs to the local gateway's own pages
+        /Microsoft.ApiManagement/service/apis/apim/second: another API has the path "orders"
+        accepted: apim/unused
+        accepted: apim/orders/policy
+        accepted: apim/elsewhere
+    "#]].assert_eq(&told);
+    // What a policy needs stays.
+    for needed in ["apim/orders-query", "apim/skein-issuer", "apim/skein-principal"] {
+        let after: Vec<Value> = good.iter().filter(|one| one["name"] != needed).cloned().collect();
+        let refused = check(&good, &after).unwrap_err();
+        assert!(refused.to_string().contains(needed.trim_start_matches("apim/")), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn named_values_come_from_the_vault_where_a_role_allows_it() {
+    let secret = json!({"id": "/vaults/v/secrets/s", "type": "Microsoft.KeyVault/vaults/secrets", "name": "v/s",
+        "properties": {"value": "kept"}});
+    let mut resources = deployed("http://127.0.0.1:1", Tier::Consumption);
+    let value =
+        json!({"displayName": "hidden", "keyVault": {"secretIdentifier": "https://v.vault.azure.net/secrets/s"}});
+    let xml = "<policies><inbound><set-header name=\"a\"><value>{{hidden}}</value></set-header></inbound></policies>";
+    resources.retain(|one| one["name"] != "apim/orders/policy");
+    resources.extend([
+        secret,
+        of_gateway("/namedValues", "apim/other-name", value),
+        of_gateway("/apis/policies", "apim/orders/policy", json!({"value": xml})),
+    ]);
+    let refused = check(&[], &resources).unwrap_err();
+    assert!(refused.message.contains("there is no named value \"hidden\""), "{refused}");
+    let role =
+        "/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/4633458b-17de-408a-b874-0445c86b69e6";
+    resources.push(json!({"id": "/r", "type": "Microsoft.Authorization/roleAssignments", "name": "r",
+        "properties": {"principalId": "gateway-oid", "roleDefinitionId": role, "scope": "/vaults/v"}}));
+    check(&[], &resources).unwrap();
+}
+
+#[tokio::test]
 async fn pages_load_nothing_from_elsewhere() {
-    let fixture = fixture().await;
+    let fixture = fixture(Tier::Consumption).await;
     let (status, headers, page) = fixture.send("GET", "/orders/graphql", &[("accept", "text/html")], "").await;
     assert_eq!(status, 200);
     assert!(headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'self'; script-src 'self';"));
@@ -203,7 +429,7 @@ async fn pages_load_nothing_from_elsewhere() {
 
 #[tokio::test]
 async fn only_its_own_pages_get_tokens() {
-    let fixture = fixture().await;
+    let fixture = fixture(Tier::Consumption).await;
     let json = ("content-type", "application/json");
     let (host, origin) = (("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080"));
     let body = r#"{"role":"customer","subject":"17850"}"#;
