@@ -24,12 +24,12 @@ const STOP: Duration = Duration::from_secs(60);
 const RESTART: Duration = Duration::from_secs(120);
 
 /// The optimised build is what ships, and half an hour faster over all these tests.
-const RELEASE: &str = "--release";
+pub const RELEASE: &str = "--release";
 
 /// Systems are heavy: one at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// The four function apps.
+/// The four function apps, without what their deployment adds to their names.
 pub const SITES: [&str; 4] =
     ["func-orders-command", "func-orders-query", "func-inventory-command", "func-inventory-query"];
 
@@ -151,9 +151,16 @@ impl System {
         Ok(response["data"].take())
     }
 
+    /// The name that a function app has as deployed.
+    pub fn site(&self, app: &str) -> Option<String> {
+        let apps = fs::read_dir(self.state.join("apps")).ok()?.flatten();
+        let mut names = apps.filter_map(|entry| entry.file_name().into_string().ok());
+        names.find(|name| name.rsplit_once('-').is_some_and(|(start, _)| start == app))
+    }
+
     /// The process of a function app, if it runs.
-    pub fn process(&self, site: &str) -> Option<u32> {
-        let handler = self.state.canonicalize().ok()?.join("apps").join(site).join("bin/handler");
+    pub fn process(&self, app: &str) -> Option<u32> {
+        let handler = self.state.canonicalize().ok()?.join("apps").join(self.site(app)?).join("bin/handler");
         let processes = fs::read_dir("/proc").ok()?.flatten();
         let mut ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         ids.find(|id| fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| exe == handler))
@@ -193,14 +200,15 @@ impl System {
     }
 
     /// The log of a function app's host, a JSON object a line.
-    pub fn log(&self, site: &str) -> Result<String> {
+    pub fn log(&self, app: &str) -> Result<String> {
+        let site = self.site(app).with_context(|| format!("{app} is not deployed"))?;
         let path = self.state.join("logs").join(format!("{site}.log"));
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// A folder or file of the system's state.
-    pub fn state(&self, name: &str) -> PathBuf {
-        self.state.join(name)
+    /// The folder of the system's state.
+    pub fn state(&self) -> &Path {
+        &self.state
     }
 
     /// The environment of a function app, as its process has it: its settings, and where its identity's tokens are.

@@ -1,6 +1,7 @@
 //! The tests of the whole: the rules of the architecture, and the system as it runs.
 
 mod architecture;
+mod deploy;
 mod interleavings;
 mod kills;
 mod orders;

@@ -1,12 +1,14 @@
-//! `cargo xtask up`: builds, packages, writes the list of resources, and becomes `skein-local`.
+//! `cargo xtask up`: builds, renders, packages, and becomes `skein-local`, which has `skein-deploy` deploy all layers to it.
 
-use std::fs::File;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use crate::state::State;
 use crate::{become_command, build, flags, state};
+
+/// The committed environment whose parameters the system on this machine is deployed with.
+const ENVIRONMENT: &str = "local";
 
 /// Runs the system until it is told to stop.
 pub fn run(up: &flags::Up) -> Result<ExitCode> {
@@ -17,25 +19,30 @@ pub fn run(up: &flags::Up) -> Result<ExitCode> {
     let state = State::open(&up.state, up.fresh)?;
     let infra = binaries.path("skein-infra");
 
+    let rendered = state.join("render");
+    let mut render = Command::new(&infra);
+    render.arg("render").arg("--out").arg(&rendered).stdout(Stdio::null());
+    step("rendering", &mut render)?;
+
+    // Beside those that the apps run, which are the local Azure's own.
+    let built = state.join("built");
     let mut packages = Command::new(&infra);
-    packages.arg("packages").arg("--out").arg(state.join("packages")).arg("--binaries").arg(binaries.folder());
+    packages.arg("packages").arg("--out").arg(&built).arg("--binaries").arg(binaries.folder());
     // They are unpacked at once.
     packages.arg("--stored").stdout(Stdio::null());
     step("writing the packages", &mut packages)?;
 
     let planes = state.planes_port()?;
-    let list = state.join("resources.json");
-    let file = File::create(&list).with_context(|| format!("cannot write {}", list.display()))?;
-    let mut resources = Command::new(&infra);
-    resources.args(["resources", "--planes", &format!("http://127.0.0.1:{planes}")]).stdout(file);
-    step("writing the list of resources", &mut resources)?;
-
     let mut local = Command::new(binaries.path("skein-local"));
-    local.arg("serve").arg("--state").arg(state.folder()).arg("--resources").arg(&list);
+    local.arg("serve").arg("--state").arg(state.folder());
     local.args(["--port", &up.port.to_string(), "--planes-port", &planes.to_string()]);
     if let Some(url) = &up.azurite {
         local.arg("--azurite").args(url);
     }
+    local.arg("--").arg(binaries.path("skein-deploy")).args(["deploy", "all", "--env", ENVIRONMENT]);
+    local.args(["--endpoint", &format!("http://127.0.0.1:{planes}")]).arg("--state").arg(state.folder());
+    local.arg("--environments").arg(build::root().join("platform/deploy/environments"));
+    local.arg("--rendered").arg(&rendered).arg("--packages").arg(&built);
     become_command(&mut local)
 }
 

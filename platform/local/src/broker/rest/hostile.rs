@@ -53,6 +53,13 @@ const GOOD: [(&str, &str, &str); 5] = [
     ("batch", "true", r#"[{"Body":"a","BrokerProperties":{"MessageId":"1"},"UserProperties":{"p":1}},{"Body":"é"}]"#),
 ];
 
+/// What counts of a message in a batch. Members that nobody reads may hold what is no Unicode, half a surrogate pair say.
+#[derive(serde::Deserialize)]
+struct Sent {
+    #[serde(rename = "Body")]
+    body: String,
+}
+
 fn damaged(random: &mut fastrand::Rng, text: &str) -> String {
     let mut letters: Vec<char> = text.chars().collect();
     for _ in 0..random.usize(1..4) {
@@ -92,10 +99,10 @@ async fn whatever_a_client_sends_arrives_whole_or_is_refused() {
         }
         match read_messages(&headers, Body::from(body.clone())).await {
             Ok(messages) if batch => {
-                let sent: Vec<Value> = serde_json::from_str(&body).expect("what was taken is a batch");
+                let sent: Vec<Sent> = serde_json::from_str(&body).expect("what was taken is a batch");
                 assert_eq!(messages.len(), sent.len(), "{body}");
                 for (message, sent) in messages.iter().zip(&sent) {
-                    assert_eq!(sent["Body"].as_str().map(str::as_bytes), Some(&message.body[..]), "{body}");
+                    assert_eq!(sent.body.as_bytes(), &message.body[..], "{body}");
                 }
                 taken += 1;
             }

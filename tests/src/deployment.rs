@@ -1,0 +1,113 @@
+//! The deploying client as a developer and a pipeline run it: `cargo xtask deploy` and its kin, on a local control plane.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::system::{RELEASE, root, xtask};
+
+/// A local control plane, and what is deployed to it.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Where it answers.
+    pub endpoint: String,
+    /// Its state folder.
+    pub state: PathBuf,
+    /// The rendered templates; what `cargo xtask` renders, where there are none.
+    pub rendered: Option<PathBuf>,
+    /// The packages of the function apps.
+    pub packages: PathBuf,
+}
+
+/// How a client ended, and what it printed.
+#[derive(Debug)]
+pub struct Done {
+    /// The exit code.
+    pub code: Option<i32>,
+    /// What stands on stdout.
+    pub out: String,
+    /// What stands on stderr.
+    pub told: String,
+}
+
+impl Done {
+    /// The results, of a command with `--output json`.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_str(&self.out).with_context(|| format!("no JSON: {:?}\n{}", self.out, self.told))
+    }
+}
+
+impl Target {
+    /// What `cargo xtask up` deployed to a running system.
+    pub fn of(state: &Path) -> Result<Self> {
+        let file = state.join("planes-port");
+        let port = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        Ok(Target {
+            endpoint: format!("http://127.0.0.1:{}", port.trim()),
+            state: state.to_owned(),
+            rendered: None,
+            packages: state.join("built"),
+        })
+    }
+
+    /// `cargo xtask` with a command of the client, and everything that says where.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = xtask();
+        command.args(&args[..1]).arg(RELEASE).args(&args[1..]);
+        command.args(["--env", "local", "--endpoint", &self.endpoint]).arg("--state").arg(&self.state);
+        command.arg("--packages").arg(&self.packages);
+        if let Some(rendered) = &self.rendered {
+            command.arg("--rendered").arg(rendered);
+        }
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self, args: &[&str]) -> Result<Done> {
+        finished(&mut self.command(args))
+    }
+
+    /// Starts it, and lets it run.
+    pub fn start(&self, args: &[&str]) -> Result<Child> {
+        let mut command = self.command(args);
+        command.stdout(Stdio::null()).spawn().context("cannot start cargo")
+    }
+
+    /// Copies what was rendered, so that a test may change it.
+    pub fn with_rendered(&self, from: &Path, to: &Path, change: impl Fn(&str, &mut Value)) -> Result<Self> {
+        fs::create_dir_all(to.join("arm"))?;
+        for entry in fs::read_dir(from.join("arm")).context("nothing was rendered")? {
+            let path = entry?.path();
+            let name = path.file_stem().and_then(|name| name.to_str()).context("a layer has a name")?.to_owned();
+            let mut template = serde_json::from_str(&fs::read_to_string(&path)?)?;
+            change(&name, &mut template);
+            fs::write(to.join("arm").join(format!("{name}.json")), format!("{template:#}\n"))?;
+        }
+        Ok(Target { rendered: Some(to.to_owned()), ..self.clone() })
+    }
+}
+
+/// Runs a command to its end.
+pub fn finished(command: &mut Command) -> Result<Done> {
+    let output = command.stdin(Stdio::null()).output().context("cannot start it")?;
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).context("it printed what is no text");
+    Ok(Done { code: output.status.code(), out: text(output.stdout)?, told: text(output.stderr)? })
+}
+
+/// A binary that the system tests' build has left.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    // {target}/{profile}/deps/this
+    let own = std::env::current_exe().context("cannot tell where the tests stand")?;
+    let target = own.ancestors().nth(3).context("the tests do not stand in Cargo's target folder")?;
+    let path = target.join("release").join(name);
+    ensure!(path.is_file(), "{} is not built: `cargo xtask test` does it", path.display());
+    Ok(path)
+}
+
+/// The environments that are committed.
+pub fn environments() -> PathBuf {
+    root().join("platform/deploy/environments")
+}
