@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 /// Marks a folder as ours: nothing else is ever dropped.
 const MARKER: &str = "skein-state";
-/// Remembers the planes' port: the list of resources holds addresses, which stay the same across restarts.
+/// Remembers the planes' port: deployed resources hold addresses, which stay the same across restarts.
 const PLANES_PORT: &str = "planes-port";
 
 /// A state folder that exists and is ours.

@@ -9,7 +9,6 @@ use skein_package::Glibc;
 /// What `--help` prints.
 pub const HELP: &str = "\
 skein-infra graph                              the graph of all descriptors as JSON
-skein-infra resources --planes URL             the list of resources of a system whose planes are all at URL
 skein-infra render --out DIR [--pipelines DIR]  the templates of every layer, the policies and the diagram; the pipelines
 skein-infra packages --out DIR --binaries DIR  the package of each function app, DIR/{site}.zip, with its binary
     --service NAME                             of one service only
@@ -23,11 +22,6 @@ pub enum Task {
     Help,
     /// The graph.
     Graph,
-    /// The list of resources.
-    Resources {
-        /// Where all planes answer.
-        planes: String,
-    },
     /// The templates, the policies and the diagram.
     Render {
         /// Where they are written.
@@ -52,12 +46,11 @@ pub enum Task {
 
 /// Reads the command line.
 pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
-    let (mut command, mut planes, mut out, mut binaries, mut pipelines) = (None, None, None, None, None);
+    let (mut command, mut out, mut binaries, mut pipelines) = (None, None, None, None);
     let (mut service, mut glibc, mut stored) = (None, None, false);
     while let Some(arg) = args.next()? {
         match arg {
             Short('h') | Long("help") => return Ok(Task::Help),
-            Long("planes") => planes = Some(args.value()?.string()?),
             Long("out") => out = Some(PathBuf::from(args.value()?)),
             Long("pipelines") => pipelines = Some(PathBuf::from(args.value()?)),
             Long("binaries") => binaries = Some(PathBuf::from(args.value()?)),
@@ -71,7 +64,6 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
     match command.as_deref() {
         None => Ok(Task::Help),
         Some("graph") => Ok(Task::Graph),
-        Some("resources") => Ok(Task::Resources { planes: planes.context("resources needs --planes URL")? }),
         Some("render") => Ok(Task::Render { out: out.context("render needs --out DIR")?, pipelines }),
         Some("packages") => Ok(Task::Packages {
             out: out.context("packages needs --out DIR")?,

@@ -17,7 +17,6 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use skein_model::Graph;
 use skein_package::Compression;
-use skein_render::Endpoints;
 
 use crate::flags::Task;
 
@@ -25,10 +24,6 @@ fn main() -> Result<()> {
     match flags::parse(lexopt::Parser::from_env())? {
         Task::Help => print(flags::HELP),
         Task::Graph => print(&serde_json::to_string_pretty(&graph()?)?),
-        Task::Resources { planes } => {
-            let list = skein_render::resources(&graph()?, &Endpoints::loopback(&planes));
-            print(&serde_json::to_string_pretty(&list)?)
-        }
         Task::Render { out, pipelines } => {
             let graph = graph()?;
             rendered::write(&graph, &out)?;

@@ -3,7 +3,6 @@
 //! A caller is known by the object id of its token. What it may do comes from the role assignments among the deployed
 //! resources, at the scope of the resource or above it, and from nothing else; to have none is a 403 in each plane's own
 //! words. Grants are read anew with every change, so that a role that was taken away is gone with the next request.
-//! A list of resources without assignments (`--resources`) has no [`Authorizer`], and nothing is asked there.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -265,7 +264,7 @@ pub struct Guard {
 }
 
 impl From<Arc<Issuer>> for Guard {
-    /// Tokens only: for a list of resources, which has no role assignments.
+    /// Tokens only, for tests of a plane by itself.
     fn from(issuer: Arc<Issuer>) -> Self {
         Guard { issuer, authorizer: None }
     }

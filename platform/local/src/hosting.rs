@@ -36,8 +36,8 @@ use crate::vault::{self, Vaults};
 pub const LIST: &str = "resources.json";
 
 /// The key of Azurite's well-known account, which its documentation publishes.
-pub(crate) const AZURITE_ACCOUNT: &str = "devstoreaccount1";
-pub(crate) const AZURITE_KEY: &str =
+const AZURITE_ACCOUNT: &str = "devstoreaccount1";
+const AZURITE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// Who may read a vault's secrets: Key Vault Secrets User, Secrets Officer, Administrator.
@@ -130,7 +130,7 @@ impl Engine {
         client: Outbound,
     ) -> Result<Engine> {
         let authorizer = Authorizer::default();
-        let settings = options.topic_settings(Some(authorizer.clone()));
+        let settings = options.topic_settings(authorizer.clone());
         let topics = Topics::open(broker.clone(), settings).await.context("cannot open the topics")?;
         let sites = Sites::new(Surroundings {
             state: options.state.clone(),

@@ -8,7 +8,6 @@ pub mod control;
 pub mod gateway;
 mod hosting;
 pub mod identity;
-mod listed;
 pub mod loopback;
 pub mod outbound;
 pub mod publish;

@@ -17,7 +17,6 @@ const HELP: &str = "\
 Azure in one process, on loopback.
 
 skein-local serve --state DIR [options] [-- COMMAND ...]
-    --resources FILE    host this list, and nothing that is deployed; there are no planes to deploy to, and no COMMAND
     --port N            the gateway's port (8080; 0 takes any)
     --planes-port P     the planes' port (the one of last time, or any)
     --azurite [URL]     keep the tables in a running Azurite (http://127.0.0.1:10002/devstoreaccount1)
@@ -120,14 +119,13 @@ fn parse() -> Result<Command> {
         Short('h') | Long("help") => return Ok(Command::Help),
         other => return Err(other.unexpected().into()),
     };
-    let (mut state, mut resources, mut role, mut subject, mut resource) = (None, None, None, None, None);
+    let (mut state, mut role, mut subject, mut resource) = (None, None, None, None);
     let (mut port, mut planes_port, mut azurite, mut retry_factor, mut chaos) = (8080, None, None, 0.1, None);
     let serve = command == "serve";
     while let Some(argument) = parser.next()? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
             Long("state") => state = Some(PathBuf::from(parser.value()?)),
-            Long("resources") if serve => resources = Some(PathBuf::from(parser.value()?)),
             Long("port") if serve => port = parser.value()?.parse()?,
             Long("planes-port") if serve => planes_port = Some(parser.value()?.parse()?),
             Long("azurite") if serve => {
@@ -154,7 +152,7 @@ fn parse() -> Result<Command> {
     let state = state.context("--state is missing")?;
     match command.as_str() {
         "serve" => {
-            Ok(Command::Serve(Options { state, resources, port, planes_port, azurite, retry_factor, chaos, deploy }))
+            Ok(Command::Serve(Options { state, port, planes_port, azurite, retry_factor, chaos, deploy }))
         }
         "token" => match (role, resource) {
             (Some(role), None) => Ok(Command::Token { state, role, subject }),

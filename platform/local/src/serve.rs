@@ -32,13 +32,13 @@ use crate::sites::Site;
 use crate::topic::{Chaos, TopicSettings};
 
 /// How long the function apps may take until all are ready.
-pub(crate) const START_LIMIT: Duration = Duration::from_secs(150);
+const START_LIMIT: Duration = Duration::from_secs(150);
 
 /// How often an app that is not ready is asked again.
-pub(crate) const READY_POLL: Duration = Duration::from_millis(50);
+const READY_POLL: Duration = Duration::from_millis(50);
 
 /// How long connections may take to end once everything stops.
-pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Remembers the planes' port: deployed resources hold addresses, which have to stay the same.
 const PLANES_PORT: &str = "planes-port";
@@ -48,8 +48,6 @@ const PLANES_PORT: &str = "planes-port";
 pub struct Options {
     /// The folder with all state.
     pub state: PathBuf,
-    /// The list of resources; without one, what is deployed through the control plane is served.
-    pub resources: Option<PathBuf>,
     /// The gateway's port; 0 takes any.
     pub port: u16,
     /// The planes' port; by default the one of last time, or any.
@@ -65,8 +63,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// How the topics deliver. Without an authorizer no roles are asked for.
-    pub(crate) fn topic_settings(&self, authorizer: Option<Authorizer>) -> TopicSettings {
+    /// How the topics deliver.
+    pub(crate) fn topic_settings(&self, authorizer: Authorizer) -> TopicSettings {
         let chaos = self.chaos.map_or_else(Chaos::default, |seed| Chaos {
             delay: Duration::from_millis(200),
             duplicates: 0.1,
@@ -77,7 +75,7 @@ impl Options {
             retry_factor: self.retry_factor,
             chaos,
             dead_letter_folder: self.state.join(blobs::FOLDER),
-            authorizer,
+            authorizer: Some(authorizer),
         }
     }
 }
@@ -108,9 +106,6 @@ pub fn lock(state: &Path) -> Result<File> {
 /// A state folder or port that cannot be used, a deployment that fails, or an app that does not become ready. Nothing is
 /// left running then.
 pub async fn serve(options: &Options, stop: watch::Receiver<bool>) -> Result<()> {
-    if let Some(list) = &options.resources {
-        return crate::listed::serve(options, list, stop).await;
-    }
     let _lock = lock(&options.state)?;
     // Absolute, since the workers are started in folders of their own.
     let state = options.state.canonicalize().with_context(|| format!("cannot find {}", options.state.display()))?;
@@ -223,17 +218,17 @@ async fn planes_listener(options: &Options) -> Result<TcpListener> {
     Ok(listener)
 }
 
-pub(crate) async fn bind(port: u16, what: &str) -> Result<TcpListener> {
+async fn bind(port: u16, what: &str) -> Result<TcpListener> {
     // Loopback and nothing else: whoever reaches a plane could try to guess its tokens.
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for {what}"))
 }
 
-pub(crate) fn base(listener: &TcpListener) -> Result<String> {
+fn base(listener: &TcpListener) -> Result<String> {
     Ok(format!("http://{}", listener.local_addr().context("the address is not known")?))
 }
 
-pub(crate) fn listen(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> JoinHandle<()> {
+fn listen(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> JoinHandle<()> {
     let service = guarded(router).into_make_service_with_connect_info::<SocketAddr>();
     // Small answers must not wait for the acknowledgement of earlier ones.
     let listener = listener.tap_io(|stream| {
@@ -267,7 +262,7 @@ async fn all_ready(engine: &Engine, client: &Outbound, planes: &str, state: &Pat
     Ok(())
 }
 
-pub(crate) async fn readiness(site: &Site, client: &Outbound, planes: &str) -> Result<(), String> {
+async fn readiness(site: &Site, client: &Outbound, planes: &str) -> Result<(), String> {
     match site.state() {
         None => return Ok(()),
         Some(state) if !hosting::is_ready(&state) => return Err(format!("the worker is {state:?}")),

@@ -1,6 +1,6 @@
 //! Key Vault as far as Skein's model goes: keys that wrap and unwrap, and never leave the vault.
 //!
-//! A key is made once, under the state folder, for each `Microsoft.KeyVault/vaults/keys` of the list of resources. It has
+//! A key is made once, under the state folder, for each `Microsoft.KeyVault/vaults/keys` that is deployed. It has
 //! one version.
 
 use std::collections::BTreeMap;

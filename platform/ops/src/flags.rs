@@ -48,7 +48,7 @@ skein-ops restore SERVICE  make an empty event store from the backup, in the nex
 
 of every command:
     --state DIR          the local system [.skein]
-    --resources FILE     the list of resources [DIR/resources.json]
+    --resources FILE     the list of deployed resources [DIR/resources.json]
     --at PART=URL        where a part of the service is, if the list does not say it; PART is event-store (an address
                          for each shard, with commas), query-store, commands, events, rebuild, topic, dead-letters or
                          backups

@@ -1,5 +1,4 @@
-//! The graph as what others read: templates of each layer, the list of resources in ARM's shape, and the package of each
-//! function app. Pure: the caller writes the files.
+//! The graph as what others read: templates of each layer, and the package of each function app. Pure: the caller writes the files.
 
 mod arm;
 mod bicep;
@@ -11,7 +10,6 @@ mod pipelines;
 mod policy;
 mod queues;
 mod render;
-mod resources;
 mod roles;
 mod settings;
 
@@ -23,5 +21,4 @@ pub use package::{HANDLER, package};
 pub use pipelines::{ENVIRONMENTS, pipelines};
 pub use policy::{FragmentXml, NAMED_VALUES, PolicyOf, fragments, policy_xml};
 pub use render::render;
-pub use resources::{Endpoints, Identity, Resource, resources};
 pub use roles::{Grant, Need, Role, Thing};

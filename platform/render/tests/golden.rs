@@ -8,7 +8,7 @@ use std::process::Command;
 use expect_test::{expect, expect_file};
 use skein_model::arm::{Parameter, Text};
 use skein_model::{App, Gateway, Graph, Handled, Limits, Platform, Published, Service};
-use skein_render::{Endpoints, Grant, Layer, RenderError, Role, Thing, check, layers, package, render, resources};
+use skein_render::{Grant, Layer, RenderError, Role, Thing, check, layers, package, render};
 
 fn graph() -> Graph {
     let platform = Platform { system: "skein".into(), delivery_attempts: 30, event_minutes: 1440 };
@@ -31,13 +31,6 @@ fn published(contract: &str, category: &str) -> Published {
 
 fn handled(consumer: &str, categories: &[&str]) -> Handled {
     Handled { consumer: consumer.to_owned(), categories: categories.iter().map(|name| (*name).to_owned()).collect() }
-}
-
-#[test]
-fn the_list_of_resources() {
-    let list = resources(&graph(), &Endpoints::loopback("http://127.0.0.1:4711/"));
-    let json = serde_json::to_string_pretty(&list).expect("a list of resources is plain data");
-    expect_file!["golden/resources.json"].assert_eq(&json);
 }
 
 #[test]
