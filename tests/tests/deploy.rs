@@ -104,6 +104,18 @@ fn what_is_deployed_is_known_and_changes_as_planned() {
     assert_eq!(back.code, Some(0), "{}", back.told);
     assert!(schema(true), "and the old one again");
 
+    // Other packages: the same files, compressed, have other digests.
+    let mut packages = Command::new(binary("skein-infra").unwrap());
+    packages.args(["packages", "--service", "inventory", "--out"]).arg(folder.path().join("packages"));
+    let written = finished(packages.arg("--binaries").arg(binary("skein-infra").unwrap().parent().unwrap())).unwrap();
+    assert_eq!(written.code, Some(0), "{}", written.told);
+    let other = Target { packages: folder.path().join("packages"), ..target.clone() };
+    let plan = other.run(&["plan", "service", "inventory", "--output", "json"]).unwrap();
+    assert_eq!((plan.code, changes(&plan).unwrap()), (Some(3), vec![]), "{}", plan.told);
+    let packages = plan.json().unwrap()["inventory"]["packages"].as_array().cloned().unwrap_or_default();
+    assert!(packages.len() == 2 && packages.iter().all(|package| package["changeType"] == "Modify"), "{packages:?}");
+    assert!(plan.told.contains("~ func-inventory-command-"), "{}", plan.told);
+
     // What somebody changes by hand.
     let queues = format!("{SUBSCRIPTION}/resourceGroups/{}/providers/Microsoft.ServiceBus/namespaces", group(&target, "orders"));
     let (_, namespaces) = arm(&system, &target, "GET", &queues, &Value::Null).unwrap();

@@ -15,6 +15,9 @@ use crate::input;
 /// How Kudu says that a publication has succeeded.
 const SUCCEEDED: i64 = 4;
 
+/// How the name of a publication begins; the digest of its package follows.
+const DEPLOYER: &str = "skein-";
+
 /// How long an app may take from its publication until it is ready.
 const READY: Duration = Duration::from_secs(300);
 
@@ -83,7 +86,7 @@ impl Package {
 
     /// How its publication names itself: no other package has that name.
     fn deployer(&self) -> String {
-        format!("skein-{}", self.digest)
+        format!("{DEPLOYER}{}", self.digest)
     }
 }
 
@@ -116,10 +119,14 @@ impl Site {
 
     /// Whether the site runs that package.
     pub(crate) async fn has(&self, client: &Client, package: &Package) -> Result<bool, Failure> {
-        let latest = self.latest(client).await?;
-        Ok(latest.is_some_and(|latest| {
-            latest["deployer"].as_str() == Some(&package.deployer()) && latest["status"].as_i64() == Some(SUCCEEDED)
-        }))
+        Ok(self.digest(client).await?.as_ref() == Some(&package.digest))
+    }
+
+    /// The digest of the package that the site runs; none where it runs none of ours.
+    pub(crate) async fn digest(&self, client: &Client) -> Result<Option<String>, Failure> {
+        let latest = self.latest(client).await?.filter(|latest| latest["status"].as_i64() == Some(SUCCEEDED));
+        let deployer = latest.as_ref().and_then(|latest| latest["deployer"].as_str());
+        Ok(deployer.and_then(|name| name.strip_prefix(DEPLOYER)).map(str::to_owned))
     }
 
     /// Publishes the package, and waits until the site has taken it.

@@ -69,6 +69,15 @@ pub(crate) fn text(layer: &str, changes: &[Value], colour: bool) -> String {
     text
 }
 
+/// The line of an app that is going to run another package.
+pub(crate) fn package(site: &str, before: Option<&str>, after: &str, colour: bool) -> String {
+    // As much of a digest as tells two apart.
+    let short = |digest: &str| digest.chars().take(12).collect::<String>();
+    let before = before.map_or_else(|| "none".to_owned(), short);
+    let line = format!("  {} {site} package: {before} => {}", mark("Modify").0, short(after));
+    if colour { format!("\x1b[{}m{line}\x1b[0m", mark("Modify").1) } else { line }
+}
+
 /// An id without its subscription.
 fn short(id: &str) -> &str {
     id.split_once("/resourceGroups/")
@@ -100,6 +109,14 @@ mod tests {
     use super::*;
     use expect_test::expect;
     use serde_json::json;
+
+    #[test]
+    fn another_package_is_a_line() {
+        let line = package("func-desk", Some("0123456789abcdef"), "fedcba9876543210", false);
+        assert_eq!(line, "  ~ func-desk package: 0123456789ab => fedcba987654");
+        assert_eq!(package("func-desk", None, "fe", false), "  ~ func-desk package: none => fe");
+        assert!(package("func-desk", None, "fe", true).starts_with("\x1b[33m"));
+    }
 
     #[test]
     fn a_plan_is_read_by_its_symbols() {

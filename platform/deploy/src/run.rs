@@ -146,7 +146,15 @@ impl Run<'_> {
             total.modify += count.modify;
             total.delete += count.delete;
             eprint!("{}", plan::text(&layer.name, &changes, self.colour));
-            results.insert(layer.name.clone(), result["properties"].clone());
+            let mut result = result["properties"].clone();
+            if let Some(own) = outputs.get(&layer.name) {
+                let packages = self.compare_packages(layer, own).await?;
+                total.modify += packages.iter().filter(|package| package["changeType"] == "Modify").count();
+                if !packages.is_empty() {
+                    result["packages"] = packages.into();
+                }
+            }
+            results.insert(layer.name.clone(), result);
         }
         self.result(&results.into());
         if total.none() {
@@ -159,6 +167,39 @@ impl Run<'_> {
             );
         }
         Ok(CHANGES)
+    }
+
+    /// What a deployed layer's apps run, beside the packages in the folder. Without packages there is nothing to compare.
+    async fn compare_packages(&self, layer: &Layer, outputs: &Outputs) -> Result<Vec<Value>, Failure> {
+        let mut found = Vec::new();
+        for name in layers::sites(outputs) {
+            let Some(package) = packages::find(&self.options.packages, name)? else {
+                eprintln!("  ? {name}: no package in {} to compare with", self.options.packages.display());
+                continue;
+            };
+            let site = match self.site(layer, outputs, name).await {
+                Ok(site) => site,
+                // It is going to be made, and its package published: the resource's own line says so.
+                Err(Failure::Refused { status: 404, .. }) => continue,
+                Err(failure) => return Err(failure),
+            };
+            let runs = match site.digest(&self.client).await {
+                Ok(runs) => runs,
+                // Whoever plans may look at resources and not at what apps run.
+                Err(Failure::Refused { status: status @ (401 | 403), .. }) => {
+                    eprintln!("  ? {name}: who plans may not see its package (HTTP {status})");
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            let same = runs.as_ref() == Some(&package.digest);
+            if !same {
+                eprintln!("{}", plan::package(name, runs.as_deref(), &package.digest, self.colour));
+            }
+            let kind = if same { "NoChange" } else { "Modify" };
+            found.push(json!({"site": name, "changeType": kind, "before": runs, "after": package.digest}));
+        }
+        Ok(found)
     }
 
     async fn deploy(&self) -> Result<u8, Failure> {
