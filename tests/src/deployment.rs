@@ -1,8 +1,9 @@
 //! The deploying client as a developer and a pipeline run it: `cargo xtask deploy` and its kin, on a local control plane.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -20,6 +21,37 @@ pub struct Target {
     pub rendered: Option<PathBuf>,
     /// The packages of the function apps.
     pub packages: PathBuf,
+}
+
+/// A control plane to which nothing was deployed yet. Dropped, it is killed with all that it hosts.
+pub struct Empty {
+    child: Child,
+    /// Kept open: it says more, later.
+    _lines: BufReader<ChildStdout>,
+    /// Where it is.
+    pub target: Target,
+}
+
+impl Empty {
+    /// Starts the local Azure on an empty state folder.
+    pub fn start(state: &Path, packages: &Path, rendered: Option<PathBuf>) -> Result<Self> {
+        let mut local = Command::new(binary("skein-local")?);
+        local.arg("serve").arg("--state").arg(state).args(["--port", "0"]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = local.spawn().context("skein-local cannot be started")?;
+        let mut line = String::new();
+        let mut lines = BufReader::new(child.stdout.take().context("it has a stdout")?);
+        lines.read_line(&mut line)?;
+        let endpoint = line.trim().strip_prefix("planes ").with_context(|| format!("it printed {line:?}"))?.to_owned();
+        let target = Target { endpoint, state: state.to_owned(), rendered, packages: packages.to_owned() };
+        Ok(Empty { child, _lines: lines, target })
+    }
+}
+
+impl Drop for Empty {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// How a client ended, and what it printed.

@@ -4,8 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -13,7 +12,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
-use skein_tests::deployment::{Done, Target, binary, environments, finished};
+use skein_tests::deployment::{Done, Empty, Target, binary, environments, finished};
 use skein_tests::system::{SITES, System, until};
 
 /// The subscription of the local environment.
@@ -31,8 +30,10 @@ fn changes(done: &Done) -> Result<Vec<(String, String, Vec<String>)>> {
     let layers = results.as_object().context("results are by layer")?.values();
     let all = layers.flat_map(|layer| layer["changes"].as_array().cloned().unwrap_or_default());
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let changed = all.filter(|change| !["NoChange", "Ignore", "NoEffect"].contains(&text(&change["changeType"]).as_str()));
-    let paths = |change: &Value| change["delta"].as_array().into_iter().flatten().map(|one| text(&one["path"])).collect();
+    let changed =
+        all.filter(|change| !["NoChange", "Ignore", "NoEffect"].contains(&text(&change["changeType"]).as_str()));
+    let paths =
+        |change: &Value| change["delta"].as_array().into_iter().flatten().map(|one| text(&one["path"])).collect();
     Ok(changed.map(|change| (text(&change["changeType"]), text(&change["resourceId"]), paths(&change))).collect())
 }
 
@@ -75,7 +76,8 @@ fn what_is_deployed_is_known_and_changes_as_planned() {
     // One setting of one app.
     let rendered = state.join("render");
     let changed = target.with_rendered(&rendered, &folder.path().join("changed"), |layer, template| {
-        let resources = template.pointer_mut("/resources/1/properties/template/resources").and_then(Value::as_array_mut);
+        let resources =
+            template.pointer_mut("/resources/1/properties/template/resources").and_then(Value::as_array_mut);
         for resource in resources.into_iter().flatten().filter(|_| layer == "orders") {
             let name = resource["name"].as_str().unwrap_or_default();
             if name.contains("func-orders-query") && name.contains("/appsettings") {
@@ -87,16 +89,26 @@ fn what_is_deployed_is_known_and_changes_as_planned() {
     let plan = changed.run(&["plan", "all", "--output", "json"]).unwrap();
     assert_eq!(plan.code, Some(3), "{}", plan.told);
     let [(kind, id, paths)] = &changes(&plan).unwrap()[..] else { panic!("exactly one change: {}", plan.told) };
-    assert_eq!((kind.as_str(), &paths[..]), ("Modify", &["properties.SKEIN_INTROSPECTION".to_owned()][..]), "{}", plan.told);
+    assert_eq!(
+        (kind.as_str(), &paths[..]),
+        ("Modify", &["properties.SKEIN_INTROSPECTION".to_owned()][..]),
+        "{}",
+        plan.told
+    );
     assert!(id.contains("/sites/func-orders-query-") && id.ends_with("/config/appsettings"), "{id}");
     let deployed = changed.run(&["deploy", "service", "orders"]).unwrap();
     assert_eq!(deployed.code, Some(0), "{}", deployed.told);
     let second = processes();
     let moved: Vec<_> = SITES.iter().zip(first.iter().zip(&second)).filter(|(_, (old, new))| old != new).collect();
-    assert_eq!(moved.iter().map(|(site, _)| **site).collect::<Vec<_>>(), ["func-orders-query"], "it alone was started again");
+    assert_eq!(
+        moved.iter().map(|(site, _)| **site).collect::<Vec<_>>(),
+        ["func-orders-query"],
+        "it alone was started again"
+    );
     let operator = system.token("operator", None).unwrap();
     let schema = |status| {
-        let (_, answer) = system.post("orders", Some(&operator), "{ __schema { queryType { name } } }", json!({})).unwrap();
+        let (_, answer) =
+            system.post("orders", Some(&operator), "{ __schema { queryType { name } } }", json!({})).unwrap();
         answer["data"]["__schema"].is_object() == status
     };
     assert!(schema(false), "the app has its new setting");
@@ -117,7 +129,8 @@ fn what_is_deployed_is_known_and_changes_as_planned() {
     assert!(plan.told.contains("~ func-inventory-command-"), "{}", plan.told);
 
     // What somebody changes by hand.
-    let queues = format!("{SUBSCRIPTION}/resourceGroups/{}/providers/Microsoft.ServiceBus/namespaces", group(&target, "orders"));
+    let queues =
+        format!("{SUBSCRIPTION}/resourceGroups/{}/providers/Microsoft.ServiceBus/namespaces", group(&target, "orders"));
     let (_, namespaces) = arm(&system, &target, "GET", &queues, &Value::Null).unwrap();
     let namespace = namespaces["value"][0]["name"].as_str().unwrap_or_else(|| panic!("{namespaces}"));
     let queue = format!("{queues}/{namespace}/queues/commands");
@@ -129,7 +142,12 @@ fn what_is_deployed_is_known_and_changes_as_planned() {
     let drift = target.run(&["drift", "all", "--output", "json"]).unwrap();
     assert_eq!(drift.code, Some(3), "{}", drift.told);
     let [(kind, id, paths)] = &changes(&drift).unwrap()[..] else { panic!("exactly one difference: {}", drift.told) };
-    assert_eq!((kind.as_str(), &paths[..]), ("Modify", &["properties.maxDeliveryCount".to_owned()][..]), "{}", drift.told);
+    assert_eq!(
+        (kind.as_str(), &paths[..]),
+        ("Modify", &["properties.maxDeliveryCount".to_owned()][..]),
+        "{}",
+        drift.told
+    );
     assert!(id.ends_with("/queues/commands"), "{id}");
     let put_right = target.run(&["deploy", "all", "--again"]).unwrap();
     assert_eq!(put_right.code, Some(0), "{}", put_right.told);
@@ -144,37 +162,6 @@ fn group(target: &Target, service: &str) -> String {
     let outputs = outputs.json().unwrap();
     let found = outputs.pointer(&format!("/{service}/group")).and_then(Value::as_str);
     found.unwrap_or_else(|| panic!("{outputs}")).to_owned()
-}
-
-/// A control plane to which nothing was deployed yet.
-struct Empty {
-    child: Child,
-    target: Target,
-}
-
-impl Empty {
-    fn start(state: &Path, packages: &Path, rendered: &Path) -> Result<Self> {
-        let mut local = Command::new(binary("skein-local")?);
-        local.arg("serve").arg("--state").arg(state).args(["--port", "0"]).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = local.spawn().context("skein-local cannot be started")?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().context("it has a stdout")?).read_line(&mut line)?;
-        let endpoint = line.trim().strip_prefix("planes ").with_context(|| format!("it printed {line:?}"))?.to_owned();
-        let target = Target {
-            endpoint,
-            state: state.to_owned(),
-            rendered: Some(rendered.to_owned()),
-            packages: packages.to_owned(),
-        };
-        Ok(Empty { child, target })
-    }
-}
-
-impl Drop for Empty {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// What is deployed, as the local runtime lists it, with the control plane's port and whatever differs from one system to
@@ -193,7 +180,13 @@ fn a_killed_client_started_again_ends_in_the_same_state() {
     let written = finished(Command::new(&infra).arg("render").arg("--out").arg(path("render"))).unwrap();
     assert_eq!(written.code, Some(0), "{}", written.told);
     let mut packages = Command::new(&infra);
-    packages.arg("packages").arg("--stored").arg("--out").arg(path("built")).arg("--binaries").arg(infra.parent().unwrap());
+    packages
+        .arg("packages")
+        .arg("--stored")
+        .arg("--out")
+        .arg(path("built"))
+        .arg("--binaries")
+        .arg(infra.parent().unwrap());
     let written = finished(&mut packages).unwrap();
     assert_eq!(written.code, Some(0), "{}", written.told);
 
@@ -204,13 +197,16 @@ fn a_killed_client_started_again_ends_in_the_same_state() {
     println!("SKEIN_KILL_SEED={seed}");
     let command = |target: &Target| {
         let mut command = Command::new(&client);
-        command.args(["deploy", "all", "--env", "local", "--endpoint", &target.endpoint]).arg("--state").arg(&target.state);
+        command
+            .args(["deploy", "all", "--env", "local", "--endpoint", &target.endpoint])
+            .arg("--state")
+            .arg(&target.state);
         command.arg("--environments").arg(environments()).arg("--rendered").arg(path("render"));
         command.arg("--packages").arg(path("built")).stdin(Stdio::null());
         command
     };
 
-    let whole = Empty::start(&path("whole"), &path("built"), &path("render")).unwrap();
+    let whole = Empty::start(&path("whole"), &path("built"), Some(path("render"))).unwrap();
     let begun = Instant::now();
     let done = finished(&mut command(&whole.target)).unwrap();
     assert_eq!(done.code, Some(0), "{}", done.told);
@@ -219,7 +215,7 @@ fn a_killed_client_started_again_ends_in_the_same_state() {
     drop(whole);
 
     // Somewhere within what a deployment takes; later ones have less left to do.
-    let cut = Empty::start(&path("cut"), &path("built"), &path("render")).unwrap();
+    let cut = Empty::start(&path("cut"), &path("built"), Some(path("render"))).unwrap();
     let mut random = seed;
     let mut killed = 0;
     for _ in 0..KILLS {
@@ -273,9 +269,10 @@ fn always(status: &'static str, headers: &'static str, body: &'static str) -> St
 fn what_goes_wrong_is_told_with_reason_place_next_step_and_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let written = finished(Command::new(binary("skein-infra").unwrap()).arg("render").arg("--out").arg(path("render"))).unwrap();
+    let written =
+        finished(Command::new(binary("skein-infra").unwrap()).arg("render").arg("--out").arg(path("render"))).unwrap();
     assert_eq!(written.code, Some(0), "{}", written.told);
-    let local = Empty::start(&path("state"), &path("built"), &path("render")).unwrap();
+    let local = Empty::start(&path("state"), &path("built"), Some(path("render"))).unwrap();
     let target = &local.target;
 
     let local_toml = fs::read_to_string(environments().join("local.toml")).unwrap();
@@ -320,24 +317,71 @@ fn what_goes_wrong_is_told_with_reason_place_next_step_and_exit_code() {
         (at(refused), at(expired), at(throttled), at(format!("http://{nowhere}")));
     let cases: [Case; 13] = [
         ("unknown flag", target, "local", &["deploy", "all", "--hurry"], 2, &["--hurry", "--help"]),
-        ("unknown environment", target, "nope", &["deploy", "all"], 2, &["no environment \"nope\"", "name one of: local"]),
+        (
+            "unknown environment",
+            target,
+            "nope",
+            &["deploy", "all"],
+            2,
+            &["no environment \"nope\"", "name one of: local"],
+        ),
         ("malformed TOML", target, "malformed", &["deploy", "all"], 2, &["malformed.toml:", "no TOML"]),
         ("a slip of the pen", target, "slip", &["deploy", "all"], 2, &["slip.toml:", "alertMail", "name one of"]),
         ("a value that is missing", target, "short", &["deploy", "gateway"], 2, &["publisherName", "short.toml"]),
         ("unknown layer", target, "local", &["deploy", "service", "nope"], 2, &["\"nope\"", "orders"]),
         ("a layer before its turn", target, "local", &["deploy", "gateway"], 2, &["platform", "deploy platform first"]),
         ("no packages", target, "local", &["deploy", "all"], 2, &["no packages", "cargo xtask package all"]),
-        ("template error", &broken, "local", &["deploy", "platform"], 2, &["parametres", "InvalidTemplate", "mend the descriptor"]),
-        ("refused role", &refused, "local", &["deploy", "platform"], 4, &["does not have authorization", "AuthorizationFailed (HTTP 403)", "Contributor"]),
-        ("expired token", &expired, "local", &["deploy", "platform"], 4, &["expiry", "ExpiredAuthenticationToken (HTTP 401)", "sign in again"]),
-        ("throttling", &throttled, "local", &["deploy", "platform"], 5, &["throttled", "HTTP 429", "wait some minutes"]),
-        ("unreachable endpoint", &away, "local", &["deploy", "platform"], 5, &["cannot be reached", "check the endpoint"]),
+        (
+            "template error",
+            &broken,
+            "local",
+            &["deploy", "platform"],
+            2,
+            &["parametres", "InvalidTemplate", "mend the descriptor"],
+        ),
+        (
+            "refused role",
+            &refused,
+            "local",
+            &["deploy", "platform"],
+            4,
+            &["does not have authorization", "AuthorizationFailed (HTTP 403)", "Contributor"],
+        ),
+        (
+            "expired token",
+            &expired,
+            "local",
+            &["deploy", "platform"],
+            4,
+            &["expiry", "ExpiredAuthenticationToken (HTTP 401)", "sign in again"],
+        ),
+        (
+            "throttling",
+            &throttled,
+            "local",
+            &["deploy", "platform"],
+            5,
+            &["throttled", "HTTP 429", "wait some minutes"],
+        ),
+        (
+            "unreachable endpoint",
+            &away,
+            "local",
+            &["deploy", "platform"],
+            5,
+            &["cannot be reached", "check the endpoint"],
+        ),
     ];
     let client = binary("skein-deploy").unwrap();
     let run = |target: &Target, env: &str, args: &[&str]| {
         let mut command = Command::new(&client);
         command.args(args).args(["--env", env, "--endpoint", &target.endpoint]).arg("--state").arg(&target.state);
-        command.arg("--rendered").arg(target.rendered.as_ref().unwrap()).arg("--packages").arg(&target.packages).args(&own);
+        command
+            .arg("--rendered")
+            .arg(target.rendered.as_ref().unwrap())
+            .arg("--packages")
+            .arg(&target.packages)
+            .args(&own);
         finished(&mut command).unwrap()
     };
     for (what, target, env, args, code, told) in cases {
@@ -367,7 +411,10 @@ fn what_is_removed_has_to_be_confirmed_and_can_be_deployed_again() {
     assert!(unconfirmed.told.contains("--confirm"), "{}", unconfirmed.told);
     let down = target.run(&["down", "all", "--confirm", "local"]).unwrap();
     assert_eq!(down.code, Some(0), "{}", down.told);
-    assert!(until(RESTART, || SITES.iter().all(|site| system.process(site).is_none()).then_some(())).is_some(), "apps go on");
+    assert!(
+        until(RESTART, || SITES.iter().all(|site| system.process(site).is_none()).then_some(())).is_some(),
+        "apps go on"
+    );
     let again = target.run(&["deploy", "all"]).unwrap();
     assert_eq!(again.code, Some(0), "what was removed does not block: {}", again.told);
     assert!(SITES.iter().all(|site| system.process(site).is_some()), "every app runs");

@@ -5,5 +5,6 @@ mod deploy;
 mod interleavings;
 mod kills;
 mod orders;
+mod pipelines;
 mod privacy;
 mod totals;

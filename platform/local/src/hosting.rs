@@ -37,8 +37,7 @@ pub const LIST: &str = "resources.json";
 
 /// The key of Azurite's well-known account, which its documentation publishes.
 const AZURITE_ACCOUNT: &str = "devstoreaccount1";
-const AZURITE_KEY: &str =
-    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+const AZURITE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// Who may read a vault's secrets: Key Vault Secrets User, Secrets Officer, Administrator.
 const SECRET_READERS: [&str; 3] = [

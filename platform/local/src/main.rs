@@ -151,9 +151,7 @@ fn parse() -> Result<Command> {
     }
     let state = state.context("--state is missing")?;
     match command.as_str() {
-        "serve" => {
-            Ok(Command::Serve(Options { state, port, planes_port, azurite, retry_factor, chaos, deploy }))
-        }
+        "serve" => Ok(Command::Serve(Options { state, port, planes_port, azurite, retry_factor, chaos, deploy })),
         "token" => match (role, resource) {
             (Some(role), None) => Ok(Command::Token { state, role, subject }),
             (None, Some(resource)) if subject.is_none() => Ok(Command::OperatorToken { state, resource }),
