@@ -70,7 +70,10 @@ fn next(code: &str, status: u16) -> &'static str {
             "sign in again (`az login`), and try again"
         }
         ("InvalidTemplate", _) => "mend the descriptor or the renderer, render again, and plan again",
-        ("ConflictError" | "VaultAlreadyExists", _) => "purge or recover the deleted resource that holds the name",
+        ("ConflictError" | "VaultAlreadyExists", _) => {
+            "purge the deleted resource that holds the name; a vault cannot be purged for 90 days: recover it, with \
+             vaultMode = \"recover\" under [layers.platform] of the environment"
+        }
         ("DeploymentActive", _) => "wait for the deployment that is running, or cancel it",
         ("ResourceGroupNotFound" | "ParentResourceNotFound", _) => "deploy the layer that makes it first",
         ("DeploymentQuotaExceeded", _) => "delete old deployments of the scope",
