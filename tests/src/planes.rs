@@ -78,6 +78,8 @@ impl<'s> Planes<'s> {
     /// All rows of a table, over as many pages as it takes.
     pub fn rows(&self, account: &str, table: &str) -> Result<Vec<Row>> {
         let token = self.token("https://storage.azure.com")?;
+        // An account's endpoint ends in a slash.
+        let account = account.trim_end_matches('/');
         let mut rows = Vec::new();
         let mut next = String::new();
         loop {

@@ -94,13 +94,15 @@ impl Places {
             if own != service {
                 continue;
             }
-            let urls = |text: &str| text.split(',').map(|url| url.trim().to_owned()).collect::<Vec<_>>();
+            // Azure ends an account's endpoint in a slash.
+            let plain = |url: &str| url.trim().trim_end_matches('/').to_owned();
+            let urls = |text: &str| text.split(',').map(plain).collect::<Vec<_>>();
             if let Some(shards) = setting("SKEIN_EVENT_STORE") {
                 parts.insert("event-store", urls(shards));
             }
             for (part, name) in [("query-store", "SKEIN_QUERY_STORE"), ("topic", "SKEIN_TOPIC")] {
                 if let Some(url) = setting(name) {
-                    parts.insert(part, vec![url.to_owned()]);
+                    parts.insert(part, vec![plain(url)]);
                 }
             }
             let queues = setting("SKEIN_COMMAND_QUEUES").unwrap_or_default();
@@ -256,8 +258,10 @@ mod tests {
         .assert_debug_eq(&places.parts);
         let shared = Places::listed("hall", &local).unwrap();
         assert_eq!(shared.one("events").unwrap(), "http://127.0.0.1:1/servicebus/sb-all/hall-events");
-        let azure = Places::listed("desk", &list("https://stdesk.table.core.windows.net", "https://sb-")).unwrap();
+        // As Azure says it, with a slash at its end.
+        let azure = Places::listed("desk", &list("https://stdesk.table.core.windows.net/", "https://sb-")).unwrap();
         assert!(!azure.local());
+        assert_eq!(azure.one("query-store").unwrap(), "https://stdesk.table.core.windows.net");
         assert_eq!(azure.one("dead-letters").unwrap(), "https://sts.blob.core.windows.net/dead/EVGT-S/DESK");
         assert_eq!(azure.one("backups").unwrap(), "https://sts.blob.core.windows.net/backups");
     }
