@@ -5,7 +5,6 @@
 
 mod assets;
 mod deployed;
-pub(crate) mod listed;
 mod operation;
 mod outside;
 
