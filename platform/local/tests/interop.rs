@@ -296,12 +296,13 @@ type Broken = (&'static str, &'static str, fn(&mut Row));
 /// What the engine commits is read by the peer, and what the peer changes so that it breaks the layout is a permanent
 /// fault that names the row: it is not folded, and nothing is published.
 async fn a_row_that_breaks_the_layout_is_not_folded(peer: &mut Peer, store: &AzureTableStore, prefix: &str) {
-    let broken: [Broken; 6] = [
+    let broken: [Broken; 7] = [
         ("nometa", "E~1", |row| drop(row.properties.remove("Meta0"))),
         ("typed", "E~1", |row| drop(row.properties.insert("First".to_owned(), "1".into()))),
         ("events", "E~1", |row| drop(row.properties.insert("Events0".to_owned(), "[{]".into()))),
         ("gap", "E~1", |row| row.key = commit_key(5)),
         ("foreign", "E~1", |row| row.key = format!("{}x", commit_key(2))),
+        ("behind", "E~1", |row| row.key = "E~of another".to_owned()),
         ("tip", "E!", |row| drop(row.properties.remove("Version"))),
     ];
     for (name, which, breaks) in broken {

@@ -168,6 +168,9 @@ impl EventStore {
                         return Err(corrupt(&partition, &row.key, what));
                     }
                 }
+                if expected == 0 {
+                    return Err(behind_the_first(&partition, &row.key));
+                }
                 if expected <= needed {
                     break 'pages;
                 }
@@ -182,7 +185,10 @@ impl EventStore {
                 expected = commit.first - 1;
                 commits.push(commit);
             }
-            if tip.is_some() && expected <= needed {
+            // Once the first commit was read, the rest of the range has to be empty.
+            let full = page.next.is_none() && page.rows.len() as u64 >= u64::from(range.top);
+            let rest = expected == 0 && (page.next.is_some() || full);
+            if tip.is_some() && expected <= needed && !rest {
                 if !newest && expected > 0 && page.next.is_none() {
                     let what = format_args!("the commit that ends with {expected} is missing");
                     return Err(corrupt(&partition, rows::TIP, what));
@@ -192,8 +198,9 @@ impl EventStore {
             match page.next {
                 Some(next) => from = Some(next),
                 // A store may end a page without a continuation once `top` rows are out: go on behind them.
-                None if page.rows.len() as u64 >= u64::from(range.top) => {
-                    range.from = commit_key(expected);
+                None if full => {
+                    // A blank is the lowest letter of a key.
+                    range.from = page.rows.last().map_or(range.from, |row| format!("{} ", row.key));
                     from = None;
                 }
                 None => break,
@@ -272,13 +279,17 @@ impl EventStore {
         'window: loop {
             let page = self.shard(partition).query(EVENTS_TABLE, &range, next.as_ref()).await?;
             for row in &page.rows {
+                if expected == Some(0) {
+                    return Err(behind_the_first(partition, &row.key));
+                }
                 let commit = Commit::read(partition, row)?;
                 if expected.map_or(commit.last < high, |expected| commit.last != expected) {
                     let what = format_args!("ends with version {}, expected {}", commit.last, expected.unwrap_or(high));
                     return Err(corrupt(partition, &row.key, what));
                 }
                 expected = Some(commit.first - 1);
-                let reaches = commit.first <= low;
+                // Behind the first commit the rest of the range is looked at: it has to be empty.
+                let reaches = commit.first <= low && commit.first > 1;
                 found.push(commit);
                 if reaches {
                     break 'window;
@@ -360,6 +371,11 @@ impl EventStore {
     ) -> Result<Vec<Option<Etag>>, TransactError> {
         self.shard(partition).transact(EVENTS_TABLE, partition, operations).await
     }
+}
+
+/// Nobody of ours writes behind the first commit.
+fn behind_the_first(partition: &str, key: &str) -> Fault {
+    corrupt(partition, key, "it stands behind the first commit, which holds version 1")
 }
 
 /// Reads one stored event. A name or version that this code does not know may come from newer code that runs beside

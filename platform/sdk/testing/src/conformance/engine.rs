@@ -54,7 +54,7 @@ macro_rules! engine_cases {
             two_workers_conflict_and_both_count, many_workers_never_overdraw, publication_fails_and_is_repeated,
             the_next_command_publishes_what_was_left, commands_are_sent_before_settling, a_long_history_loads_from_its_snapshot,
             a_new_snapshot_schema_folds_again, an_oversized_commit_is_refused_before_any_write, an_unknown_event_is_refused_before_any_write,
-            a_foreign_row_is_corruption, keys_that_differ_in_case_stay_two_aggregates, a_fault_leaves_a_row_and_waits, a_panic_is_a_fault,
+            a_foreign_row_is_corruption, a_foreign_row_behind_the_first_commit_is_corruption, keys_that_differ_in_case_stay_two_aggregates, a_fault_leaves_a_row_and_waits, a_panic_is_a_fault,
             history_is_read_forwards, an_aggregate_is_republished_byte_for_byte, a_category_is_republished_in_slices,
             republication_misses_nothing_across_shards, a_client_key_is_one_command, an_id_that_another_command_took_is_refused,
             a_submitter_waits_for_the_outcome, views_equal_the_fold_in_any_order, a_drain_that_broke_off_goes_on, reactions_happen_once_and_in_order, a_top_list_shows_every_change,
@@ -702,6 +702,39 @@ pub async fn a_foreign_row_is_corruption(store: Arc<dyn TableStore>) {
     assert_eq!((fault.code, fault.kind), ("STORE_CORRUPT", FaultKind::Permanent));
     let fault = worker.send("foreign", "foreign-3", &deposit(1), 1).await.expect_err("corrupt, found by a conflict");
     assert_eq!((fault.code, fault.kind), ("STORE_CORRUPT", FaultKind::Permanent));
+}
+
+/// A row that sorts behind the first commit is reported wherever a read comes to that commit; where a snapshot makes
+/// older commits needless, nothing of them is read.
+pub async fn a_foreign_row_behind_the_first_commit_is_corruption(store: Arc<dyn TableStore>) {
+    // Behind one commit, and where the first page of a cold load ends with the first commit.
+    for (purse, commits) in [("behind", 2), ("behind-50", 50)] {
+        let worker = Worker::new(&store);
+        for n in 1..=commits {
+            worker.decide(purse, &format!("{purse}-{n}"), &deposit(1)).await;
+        }
+        let partition = purse_id(purse).key();
+        let events = EventStore::new(vec![store.clone()]);
+        events.load::<Purse<2>>(&purse_id(purse)).await.expect("loads without it");
+        for key in ["E~9999999999999999998 ", "E~9999999999999999999", "E~of another", "E~~"] {
+            store.transact(EVENTS_TABLE, &partition, &[Operation::Insert(Row::new(key))]).await.expect("writes");
+            let told = |fault: skein_core::Fault| {
+                assert_eq!((fault.code, fault.kind), ("STORE_CORRUPT", FaultKind::Permanent), "{purse}, {key}");
+                assert!(fault.message.contains(&format!("{key:?}")), "{purse}: {fault}");
+            };
+            // A state of another form has no snapshot: it is folded from the first commit on.
+            told(events.load::<Purse<2>>(&purse_id(purse)).await.expect_err("corrupt"));
+            told(events.read_forwards(&purse_id(purse), 1, 1_000).await.expect_err("corrupt"));
+            if commits == 2 {
+                let cold = Worker::new(&store);
+                told(cold.send(purse, "behind-3", &deposit(1), 1).await.expect_err("corrupt"));
+                assert!(cold.calls().iter().all(|call| !matches!(call, Call::Transact(_))));
+            }
+            let delete = [Operation::Delete(key.to_owned(), None)];
+            store.transact(EVENTS_TABLE, &partition, &delete).await.expect("writes");
+        }
+        Worker::new(&store).decide(purse, &format!("{purse}-last"), &deposit(1)).await;
+    }
 }
 
 /// `a` and `A` are two.
