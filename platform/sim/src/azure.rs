@@ -18,8 +18,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::Value as Json;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value as Json, json};
 use skein_azure::tables::multipart;
 use skein_azure::{AzureTableStore, EventGridTopic, ServiceBusQueues, TableCredential};
 use skein_core::ports::{Message, events_queue, rebuild_queue};
@@ -128,65 +129,117 @@ fn entity(path: &str) -> Option<(String, String, String)> {
 
 /// The literal that follows `start` in a filter.
 fn literal(filter: &str, start: &str) -> Option<String> {
-    let rest = filter.split_once(start)?.1;
+    let mut rest = filter.split_once(start)?.1;
     let mut found = String::new();
-    let mut letters = rest.chars().peekable();
-    while let Some(letter) = letters.next() {
-        if letter == '\'' && letters.next_if_eq(&'\'').is_none() {
-            return Some(found);
-        }
-        found.push(letter);
+    loop {
+        let (part, behind) = rest.split_once('\'')?;
+        found.push_str(part);
+        // A quote within is written twice.
+        let Some(more) = behind.strip_prefix('\'') else { return Some(found) };
+        found.push('\'');
+        rest = more;
     }
-    None
 }
 
-fn read_value(edm: Option<&str>, value: &Json) -> Option<Value> {
+fn read_value(edm: Option<&str>, value: Json) -> Option<Value> {
     Some(match (edm, value) {
         (Some("Edm.Int64"), Json::String(number)) => Value::Int64(number.parse().ok()?),
         (Some("Edm.Binary"), Json::String(text)) => Value::Binary(STANDARD.decode(text).ok()?),
-        (None, Json::String(text)) => Value::String(text.clone()),
-        (None, Json::Bool(flag)) => Value::Bool(*flag),
+        (None, Json::String(text)) => Value::String(text),
+        (None, Json::Bool(flag)) => Value::Bool(flag),
         // The engine writes no others.
         _ => return None,
     })
 }
 
-fn read_entity(body: &[u8]) -> Option<(String, Row)> {
-    let json: Map<String, Json> = serde_json::from_slice(body).ok()?;
-    let partition = json.get("PartitionKey")?.as_str()?.to_owned();
-    let mut row = Row::new(json.get("RowKey")?.as_str()?);
-    for (name, value) in &json {
-        if name == "PartitionKey" || name == "RowKey" || name.contains('@') {
-            continue;
-        }
-        let edm = json.get(&format!("{name}@odata.type")).and_then(Json::as_str);
-        row.properties.insert(name.clone(), read_value(edm, value)?);
-    }
-    Some((partition, row))
+/// A row as a client sends it, each type's annotation before its value.
+struct Entity {
+    partition: String,
+    row: Row,
 }
 
-fn write_entity(partition: &str, row: &StoredRow) -> Json {
-    let mut json = Map::new();
-    json.insert("odata.etag".to_owned(), json!(row.etag.0));
-    json.insert("PartitionKey".to_owned(), json!(partition));
-    json.insert("RowKey".to_owned(), json!(row.key));
-    for (name, value) in &row.properties {
-        let value = match value {
-            Value::Int64(number) => {
-                json.insert(format!("{name}@odata.type"), json!("Edm.Int64"));
-                json!(number.to_string())
+impl<'de> Deserialize<'de> for Entity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Entity;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an entity")
             }
-            Value::String(text) => json!(text),
-            Value::Bool(flag) => json!(flag),
-            Value::Double(number) => json!(number),
-            Value::Binary(bytes) => {
-                json.insert(format!("{name}@odata.type"), json!("Edm.Binary"));
-                json!(STANDARD.encode(bytes))
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Entity, M::Error> {
+                let (mut partition, mut row) = (None, Row::new(""));
+                let mut annotated: Option<(&str, &str)> = None;
+                while let Some(name) = map.next_key::<&str>()? {
+                    if name == "PartitionKey" {
+                        partition = Some(map.next_value()?);
+                    } else if name == "RowKey" {
+                        row.key = map.next_value()?;
+                    } else if let Some(of) = name.strip_suffix("@odata.type") {
+                        annotated = Some((of, map.next_value()?));
+                    } else {
+                        let edm = annotated.take_if(|(of, _)| *of == name).map(|(_, edm)| edm);
+                        let value = read_value(edm, map.next_value()?).ok_or_else(|| M::Error::custom(name))?;
+                        row.properties.insert(name.to_owned(), value);
+                    }
+                }
+                let partition = partition.ok_or_else(|| M::Error::missing_field("PartitionKey"))?;
+                Ok(Entity { partition, row })
             }
-        };
-        json.insert(name.clone(), value);
+        }
+
+        deserializer.deserialize_map(Members)
     }
-    Json::Object(json)
+}
+
+/// Writes a row as the service does. Names and tags need no escapes within them but the tag's quotes.
+fn write_entity(json: &mut String, partition: &str, row: &StoredRow) {
+    fn text(json: &mut String, name: &str, value: &str) {
+        let value = serde_json::to_string(value).expect("a text has a JSON form");
+        for part in [",\"", name, "\":", &value] {
+            json.push_str(part);
+        }
+    }
+    fn annotated(json: &mut String, name: &str, edm: &str, value: &str) {
+        for part in [",\"", name, "@odata.type\":\"", edm, "\""] {
+            json.push_str(part);
+        }
+        text(json, name, value);
+    }
+    json.push_str("{\"odata.metadata\":\"simulated\"");
+    text(json, "odata.etag", &row.etag.0);
+    text(json, "PartitionKey", partition);
+    text(json, "RowKey", &row.key);
+    for (name, value) in &row.properties {
+        match value {
+            Value::Int64(number) => annotated(json, name, "Edm.Int64", &number.to_string()),
+            Value::String(value) => text(json, name, value),
+            Value::Bool(flag) => {
+                for part in [",\"", name, "\":", if *flag { "true" } else { "false" }] {
+                    json.push_str(part);
+                }
+            }
+            Value::Double(number) => annotated(json, name, "Edm.Double", &number.to_string()),
+            Value::Binary(bytes) => annotated(json, name, "Edm.Binary", &STANDARD.encode(bytes)),
+        }
+    }
+    json.push('}');
+}
+
+/// A page of rows, each with its partition key.
+fn write_page<'a>(rows: impl Iterator<Item = (&'a str, &'a StoredRow)>) -> String {
+    let mut json = String::with_capacity(4 * 1024);
+    json.push_str("{\"value\":[");
+    for (n, (partition, row)) in rows.enumerate() {
+        if n > 0 {
+            json.push(',');
+        }
+        write_entity(&mut json, partition, row);
+    }
+    json.push_str("]}");
+    json
 }
 
 impl Services {
@@ -214,12 +267,10 @@ impl Services {
             return Some(Request::Get { table, partition, key });
         }
         let table = path.strip_suffix("()")?.to_owned();
+        // The adapter encodes no letter of a parameter's name.
         let query = |wanted: &str| {
-            url.query()?
-                .split('&')
-                .filter_map(|pair| pair.split_once('='))
-                .find(|(name, _)| text(name) == wanted)
-                .map(|(_, value)| text(value))
+            let pairs = url.query()?.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.into_iter().find(|(name, _)| *name == wanted).map(|(_, value)| text(value))
         };
         let filter = query("$filter")?;
         if let Some(from) = literal(&filter, "PartitionKey ge '") {
@@ -249,7 +300,7 @@ impl Services {
         for part in multipart::messages(content_type.as_str(), body).ok()? {
             let mut words = part.start.split(' ');
             let (method, address) = (words.next()?, words.next()?);
-            let path = text(Url::parse(address).ok()?.path().strip_prefix('/')?);
+            let path = text(address.strip_prefix(ACCOUNT)?.strip_prefix('/')?);
             let named = entity(&path);
             table = Some(named.as_ref().map_or(path.clone(), |(table, ..)| table.clone()));
             let tag = part.header("if-match").map(|tag| Etag(tag.to_owned())).filter(|_| !self.careless);
@@ -259,7 +310,7 @@ impl Services {
                 operations.push(Operation::Delete(key, tag.filter(|tag| tag.0 != "*")));
                 continue;
             }
-            let (of, row) = read_entity(&part.body)?;
+            let Entity { partition: of, row } = serde_json::from_slice(&part.body).ok()?;
             partition = Some(of);
             operations.push(match (method, tag) {
                 ("POST", _) => Operation::Insert(row),
@@ -316,9 +367,12 @@ fn response(status: u16, pairs: &[(&'static str, String)], body: String) -> Asyn
     AsyncRawResponse::from_bytes(status.into(), headers, body)
 }
 
+fn error(code: &str, message: &str) -> String {
+    format!(r#"{{"odata.error":{{"code":"{code}","message":{{"lang":"en-US","value":"{message}"}}}}}}"#)
+}
+
 fn failure(status: u16, code: &str) -> AsyncRawResponse {
-    let body = json!({"odata.error": {"code": code, "message": {"lang": "en-US", "value": "simulated"}}});
-    response(status, &[], body.to_string())
+    response(status, &[], error(code, "simulated"))
 }
 
 /// The parts of an answer to a batch, as the service nests them.
@@ -337,8 +391,7 @@ fn parts(parts: impl Iterator<Item = String>) -> AsyncRawResponse {
 }
 
 fn failed_part(status: &str, code: &str) -> String {
-    let body = json!({"odata.error": {"code": code, "message": {"lang": "en-US", "value": "0:simulated"}}});
-    format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\n\r\n{body}")
+    format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\n\r\n{}", error(code, "0:simulated"))
 }
 
 #[async_trait]
@@ -353,25 +406,29 @@ impl HttpClient for Services {
             _ => String::new(),
         };
         Ok(match self.wire.call(request).await {
-            Answer::Row(Some(row)) => response(200, &[], write_entity(&partition, &row).to_string()),
+            Answer::Row(Some(row)) => {
+                let mut body = String::with_capacity(1024);
+                write_entity(&mut body, &partition, &row);
+                response(200, &[], body)
+            }
             Answer::Row(None) => failure(404, "ResourceNotFound"),
             Answer::Page(page) => {
-                let rows: Vec<Json> = page.rows.iter().map(|row| write_entity(&partition, row)).collect();
+                let body = write_page(page.rows.iter().map(|row| (&*partition, row)));
                 let mut headers = Vec::new();
                 if let Some(next) = page.next {
                     headers.push(("x-ms-continuation-nextpartitionkey", partition.clone()));
                     headers.push(("x-ms-continuation-nextrowkey", next.0));
                 }
-                response(200, &headers, json!({ "value": rows }).to_string())
+                response(200, &headers, body)
             }
             Answer::Swept(page) => {
-                let rows: Vec<Json> = page.rows.iter().map(|(partition, row)| write_entity(partition, row)).collect();
+                let body = write_page(page.rows.iter().map(|(partition, row)| (&**partition, row)));
                 let mut headers = Vec::new();
                 if let Some((partition, key)) = page.next.as_ref().and_then(|next| next.0.split_once('\n')) {
                     headers.push(("x-ms-continuation-nextpartitionkey", partition.to_owned()));
                     headers.push(("x-ms-continuation-nextrowkey", key.to_owned()));
                 }
-                response(200, &headers, json!({ "value": rows }).to_string())
+                response(200, &headers, body)
             }
             Answer::Tags(tags) => parts(tags.into_iter().map(|tag| {
                 let tag = tag.map(|tag| format!("ETag: {}\r\n", tag.0)).unwrap_or_default();

@@ -212,6 +212,15 @@ impl EmbeddedStore {
         writes: Vec<Write>,
     ) -> Result<Vec<Option<Etag>>, WriteError> {
         write::check(partition, &writes)?;
+        self.write_checked(table, partition, writes).await
+    }
+
+    async fn write_checked(
+        &self,
+        table: &str,
+        partition: &str,
+        writes: Vec<Write>,
+    ) -> Result<Vec<Option<Etag>>, WriteError> {
         self.known_table(table).await?;
         let (table, partition) = (table.to_owned(), partition.to_owned());
         self.write_job(move |connection| write::apply(connection, &table, &partition, &writes)).await?
@@ -323,7 +332,7 @@ impl TableStore for EmbeddedStore {
     ) -> Result<Vec<Option<Etag>>, TransactError> {
         check_transaction(partition, operations)?;
         let writes = operations.iter().cloned().map(Write::from).collect();
-        self.write(table, partition, writes).await.map_err(|error| match error {
+        self.write_checked(table, partition, writes).await.map_err(|error| match error {
             WriteError::Unmet { .. } => TransactError::Conflict(error.to_string()),
             WriteError::Refused(error) => TransactError::Refused(error),
             WriteError::Unknown(reason) => TransactError::Unknown(reason),

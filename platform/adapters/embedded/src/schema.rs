@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode};
 
 /// How long SQLite waits for another process's write.
 const BUSY: Duration = Duration::from_secs(10);
@@ -12,6 +13,9 @@ const ATTEMPTS: u32 = 5;
 /// Sets a connection up and makes the tables.
 pub(crate) fn prepare(connection: &Connection, file: bool) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
+    // Without it SQLite parses a statement anew whenever a parameter of its LIMIT, or of a key that it compares, has
+    // changed: that would be every read of a page.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if file {
         // The switch to WAL does not wait for the busy handler in every case.
         while_busy(|| connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())))?;
@@ -48,20 +52,47 @@ pub(crate) fn create_table(connection: &Connection, name: &str) -> rusqlite::Res
     Ok(connection.execute("INSERT OR IGNORE INTO tables (name) VALUES (?1)", [name])? == 1)
 }
 
-/// Begins a transaction that is sure to be able to write.
+/// A transaction that is sure to be able to write. Dropped before its commit, it is rolled back.
+///
+/// Its statements are prepared once: those of rusqlite's own are parsed for each transaction.
+pub(crate) struct Transaction<'c> {
+    connection: &'c Connection,
+}
+
+/// Begins a transaction.
 pub(crate) fn begin(connection: &Connection) -> rusqlite::Result<Transaction<'_>> {
-    while_busy(|| Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
+    while_busy(|| connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]))?;
+    Ok(Transaction { connection })
+}
+
+impl Transaction<'_> {
+    pub(crate) fn connection(&self) -> &Connection {
+        self.connection
+    }
+
+    pub(crate) fn commit(self) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("COMMIT")?.execute([]).map(drop)
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // A commit that succeeded has ended it, and some failures end it, too.
+        if !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+    }
 }
 
 /// The tag of this transaction: one for all its rows. In a file it follows the clock, so that it also tells when the
 /// row was written, and never goes back.
 pub(crate) fn next_etag(connection: &Connection) -> rusqlite::Result<i64> {
     let ticks = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() / 100);
+    // Two statements: a RETURNING would make a table for its one row.
     connection
-        .prepare_cached(
-            "UPDATE counter SET etag = CASE WHEN clock THEN max(etag + 1, ?1) ELSE etag + 1 END RETURNING etag",
-        )?
-        .query_row([i64::try_from(ticks).unwrap_or(0)], |row| row.get(0))
+        .prepare_cached("UPDATE counter SET etag = CASE WHEN clock THEN max(etag + 1, ?1) ELSE etag + 1 END")?
+        .execute([i64::try_from(ticks).unwrap_or(0)])?;
+    connection.prepare_cached("SELECT etag FROM counter")?.query_row([], |row| row.get(0))
 }
 
 /// Repeats what failed because another process held the file.

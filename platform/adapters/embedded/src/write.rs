@@ -117,10 +117,10 @@ pub(crate) fn apply(
     writes: &[Write],
 ) -> Result<Vec<Option<Etag>>, WriteError> {
     let transaction = schema::begin(connection).map_err(store_error)?;
-    let etag = schema::next_etag(&transaction).map_err(store_error)?;
+    let etag = schema::next_etag(transaction.connection()).map_err(store_error)?;
     let mut etags = Vec::with_capacity(writes.len());
     for (index, write) in writes.iter().enumerate() {
-        let done = one(&transaction, table, partition, write, etag).map_err(|error| match error {
+        let done = one(transaction.connection(), table, partition, write, etag).map_err(|error| match error {
             Failure::Unmet(unmet) => WriteError::Unmet { index, key: write.key().to_owned(), unmet },
             Failure::Refused(error) => error.into(),
             Failure::Sqlite(error) => store_error(error).into(),

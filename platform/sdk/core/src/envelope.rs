@@ -1,7 +1,5 @@
 //! The command envelope: a command on its way through the queue.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -152,7 +150,9 @@ impl Envelope {
         let digest = digest.finalize();
         let mut text = String::with_capacity(2 * digest.len());
         for byte in digest {
-            let _ = write!(text, "{byte:02x}");
+            for digit in [byte >> 4, byte & 15] {
+                text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+            }
         }
         text
     }

@@ -92,7 +92,7 @@ impl Row {
     /// The size in bytes as Azure Tables counts it: 4, both keys in UTF-16, and for each property 8, its name in
     /// UTF-16 and its value (documented under "Understanding the Table service data model").
     pub fn size(&self, partition: &str) -> usize {
-        let utf16 = |text: &str| 2 * text.encode_utf16().count();
+        let utf16 = |text: &str| 2 * limits::utf16_len(text);
         4 + utf16(partition)
             + utf16(&self.key)
             + self

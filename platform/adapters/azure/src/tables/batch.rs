@@ -1,5 +1,7 @@
 //! The `$batch` request of one transaction, and what its answer means.
 
+use std::fmt::Write as _;
+
 use skein_core::ports::{TableError, TransactError};
 use skein_core::table::{Etag, Operation};
 use uuid::Uuid;
@@ -23,22 +25,24 @@ pub(crate) fn request(base: &str, table: &str, partition: &str, operations: &[Op
             Operation::Insert(_) => table.to_owned(),
             _ => entity_path(table, partition, operation.key()),
         };
-        body.push_str(&format!(
+        // Writing into a text never fails.
+        let _ = write!(
+            body,
             "--changeset_{id}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n\
              {method} {base}/{path} HTTP/1.1\r\nAccept: {MINIMAL}\r\nDataServiceVersion: 3.0;NetFx\r\n"
-        ));
+        );
         if let Some(tag) = tag {
-            body.push_str(&format!("If-Match: {tag}\r\n"));
+            let _ = write!(body, "If-Match: {tag}\r\n");
         }
         if let Some(row) = row {
             body.push_str("Content-Type: application/json\r\nPrefer: return-no-content\r\n\r\n");
-            body.push_str(&entity::write(partition, row));
+            entity::write(&mut body, partition, row);
         } else {
             body.push_str("\r\n");
         }
         body.push_str("\r\n");
     }
-    body.push_str(&format!("--changeset_{id}--\r\n--batch_{id}--\r\n"));
+    let _ = write!(body, "--changeset_{id}--\r\n--batch_{id}--\r\n");
     (format!("batch_{id}"), body)
 }
 

@@ -1,19 +1,20 @@
 //! Rows as JSON, the way the Table service writes them (OData 3, minimal metadata).
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use serde_json::{Map, Value as Json};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value as Json;
 use skein_core::table::{Etag, Properties, Row, StoredRow, Value};
 
 /// Writes a row; each type's annotation stands before its value.
-pub(crate) fn write(partition: &str, row: &Row) -> String {
-    let mut json = String::from("{\"PartitionKey\":");
-    text(&mut json, partition);
+pub(crate) fn write(json: &mut String, partition: &str, row: &Row) {
+    json.push_str("{\"PartitionKey\":");
+    text(json, partition);
     json.push_str(",\"RowKey\":");
-    text(&mut json, &row.key);
+    text(json, &row.key);
     for (name, value) in &row.properties {
         let edm = match value {
             Value::Int64(_) => Some("Edm.Int64"),
@@ -27,17 +28,16 @@ pub(crate) fn write(partition: &str, row: &Row) -> String {
         }
         let _ = write!(json, ",\"{name}\":");
         match value {
-            Value::String(value) => text(&mut json, value),
+            Value::String(value) => text(json, value),
             Value::Int64(value) => {
                 let _ = write!(json, "\"{value}\"");
             }
             Value::Bool(value) => json.push_str(if *value { "true" } else { "false" }),
             Value::Double(value) => json.push_str(&Json::from(*value).to_string()),
-            Value::Binary(value) => text(&mut json, &STANDARD.encode(value)),
+            Value::Binary(value) => text(json, &STANDARD.encode(value)),
         }
     }
     json.push('}');
-    json
 }
 
 fn text(json: &mut String, value: &str) {
@@ -50,17 +50,61 @@ fn text(json: &mut String, value: &str) {
     }
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    value: Vec<Map<String, Json>>,
+#[derive(serde::Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    value: Vec<Entity<'a>>,
+}
+
+/// An entity's members as they stand in its JSON: names are borrowed and values moved on, for each row is read once.
+struct Entity<'a>(Vec<(Cow<'a, str>, Json)>);
+
+#[derive(serde::Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entity<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Entity<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an entity")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Entity<'de>, M::Error> {
+                let mut members = Vec::with_capacity(16);
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    members.push((name, value));
+                }
+                Ok(Entity(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+impl Entity<'_> {
+    /// The text of a member; of two with one name the last counts.
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(found, _)| found == name).and_then(|(_, value)| value.as_str())
+    }
+
+    /// The type that a property is annotated with.
+    fn edm(&self, name: &str) -> Option<&str> {
+        let is_of = |found: &str| found.strip_suffix("@odata.type") == Some(name);
+        self.0.iter().rev().find(|(found, _)| is_of(found)).and_then(|(_, value)| value.as_str())
+    }
 }
 
 /// Reads the rows of a query's answer, each with its partition key.
 pub(crate) fn rows(body: &[u8]) -> Result<Vec<(String, StoredRow)>, String> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let row = |entity: Map<String, Json>| {
-        let partition = entity.get("PartitionKey").and_then(Json::as_str).ok_or("a row without a partition key")?;
-        Ok((partition.to_owned(), stored(entity, None)?))
+    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let row = |entity: Entity<'_>| {
+        let partition = entity.text("PartitionKey").ok_or("a row without a partition key")?.to_owned();
+        Ok((partition, stored(entity, None)?))
     };
     answer.value.into_iter().map(row).collect()
 }
@@ -70,46 +114,51 @@ pub(crate) fn row(body: &[u8], etag: Option<&str>) -> Result<StoredRow, String> 
     stored(serde_json::from_slice(body).map_err(|error| error.to_string())?, etag)
 }
 
-fn stored(entity: Map<String, Json>, etag: Option<&str>) -> Result<StoredRow, String> {
-    let etag = entity.get("odata.etag").and_then(Json::as_str).or(etag).ok_or("a row without a tag")?;
-    let etag = Etag(etag.to_owned());
-    let key = entity.get("RowKey").and_then(Json::as_str).ok_or("a row without a row key")?.to_owned();
+fn stored(mut entity: Entity<'_>, etag: Option<&str>) -> Result<StoredRow, String> {
+    let etag = Etag(entity.text("odata.etag").or(etag).ok_or("a row without a tag")?.to_owned());
+    let key = entity.text("RowKey").ok_or("a row without a row key")?.to_owned();
     let mut properties = Properties::new();
-    let mut annotation = String::new();
-    for (name, value) in &entity {
-        if name.contains('.') || name.contains('@') || matches!(name.as_str(), "PartitionKey" | "RowKey" | "Timestamp")
-        {
+    for at in 0..entity.0.len() {
+        let name = &*entity.0[at].0;
+        if name.contains(['.', '@']) || matches!(name, "PartitionKey" | "RowKey" | "Timestamp") {
             continue;
         }
-        annotation.clear();
-        let _ = write!(annotation, "{name}@odata.type");
-        let edm = entity.get(&annotation).and_then(Json::as_str);
+        let name = name.to_owned();
+        let value = entity.0[at].1.take();
         // A property without a value is one that is not there.
-        if let Some(value) = property(name, value, edm)? {
-            properties.insert(name.clone(), value);
-        }
+        match property(&name, value, entity.edm(&name))? {
+            Some(value) => properties.insert(name, value),
+            None => properties.remove(&name),
+        };
     }
     Ok(StoredRow { key, etag, properties })
 }
 
-fn property(name: &str, value: &Json, edm: Option<&str>) -> Result<Option<Value>, String> {
-    let malformed = || format!("the property {name:?} of type {} is {value}", edm.unwrap_or("unnamed"));
-    Ok(Some(match (edm, value) {
+fn property(name: &str, value: Json, edm: Option<&str>) -> Result<Option<Value>, String> {
+    let malformed = |value: &Json| format!("the property {name:?} of type {} is {value}", edm.unwrap_or("unnamed"));
+    Ok(Some(match (edm, &value) {
         (_, Json::Null) => return Ok(None),
-        (Some("Edm.Int64"), Json::String(text)) => Value::Int64(text.parse().map_err(|_| malformed())?),
-        (Some("Edm.Int64" | "Edm.Int32"), Json::Number(number)) => Value::Int64(number.as_i64().ok_or_else(malformed)?),
-        (Some("Edm.Double"), Json::Number(number)) => Value::Double(number.as_f64().ok_or_else(malformed)?),
-        (Some("Edm.Double"), Json::String(text)) => Value::Double(text.parse().map_err(|_| malformed())?),
-        (Some("Edm.Binary"), Json::String(text)) => Value::Binary(STANDARD.decode(text).map_err(|_| malformed())?),
+        (Some("Edm.Int64"), Json::String(text)) => Value::Int64(text.parse().map_err(|_| malformed(&value))?),
+        (Some("Edm.Int64" | "Edm.Int32"), Json::Number(number)) => {
+            Value::Int64(number.as_i64().ok_or_else(|| malformed(&value))?)
+        }
+        (Some("Edm.Double"), Json::Number(number)) => Value::Double(number.as_f64().ok_or_else(|| malformed(&value))?),
+        (Some("Edm.Double"), Json::String(text)) => Value::Double(text.parse().map_err(|_| malformed(&value))?),
+        (Some("Edm.Binary"), Json::String(text)) => {
+            Value::Binary(STANDARD.decode(text).map_err(|_| malformed(&value))?)
+        }
         // Not annotated: 32-bit integers have no fraction, doubles have one.
         (None, Json::Number(number)) => match number.as_i64() {
             Some(integer) => Value::Int64(integer),
-            None => Value::Double(number.as_f64().ok_or_else(malformed)?),
+            None => Value::Double(number.as_f64().ok_or_else(|| malformed(&value))?),
         },
         (_, Json::Bool(flag)) => Value::Bool(*flag),
         // Dates and ids of other writers are texts to us.
-        (_, Json::String(text)) => Value::String(text.clone()),
-        _ => return Err(malformed()),
+        (_, Json::String(_)) => match value {
+            Json::String(text) => Value::String(text),
+            other => return Err(malformed(&other)),
+        },
+        _ => return Err(malformed(&value)),
     }))
 }
 

@@ -7,7 +7,6 @@ mod batch;
 mod entity;
 pub mod multipart;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -56,6 +55,8 @@ pub enum TableCredential {
 pub struct AzureTableStore {
     channel: Channel,
     base: String,
+    /// The base, taken apart once.
+    url: Url,
 }
 
 impl AzureTableStore {
@@ -69,7 +70,9 @@ impl AzureTableStore {
             TableCredential::SharedKey { account, key } => Arc::new(SharedKeyPolicy::new(&account, &key)),
             TableCredential::Token(credential) => Arc::new(BearerPolicy::new(credential, SCOPE)),
         };
-        Ok(AzureTableStore { channel: Channel::new(http, &auth), base: endpoint(url)? })
+        let base = endpoint(url)?;
+        let url = Url::parse(&base).map_err(|error| EndpointError { url: base.clone(), reason: error.to_string() })?;
+        Ok(AzureTableStore { channel: Channel::new(http, &auth), base, url })
     }
 
     /// Makes a table; false where it exists already.
@@ -77,7 +80,7 @@ impl AzureTableStore {
     /// # Errors
     /// A bad name, no right, or no answer.
     pub async fn create_table(&self, table: &str) -> Result<bool, TableError> {
-        let mut request = self.request("/Tables", Method::Post)?;
+        let mut request = self.request("Tables", None, Method::Post);
         request.insert_header(CONTENT_TYPE, "application/json");
         request.insert_header(HeaderName::from_static("prefer"), "return-no-content");
         request.set_body(serde_json::json!({ "TableName": table }).to_string());
@@ -89,15 +92,17 @@ impl AzureTableStore {
         }
     }
 
-    fn request(&self, path: &str, method: Method) -> Result<Request, TableError> {
-        let url = Url::parse(&format!("{}{path}", self.base))
-            .map_err(|error| TableError::Refused(format!("no address of a request: {error}")))?;
+    /// A request for a path below the base, encoded, and a query.
+    fn request(&self, path: &str, query: Option<&str>, method: Method) -> Request {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}/{path}", self.url.path().trim_end_matches('/')));
+        url.set_query(query);
         let mut request = Request::new(url, method);
         request.insert_header(ACCEPT, MINIMAL);
         request.insert_header(X_MS_VERSION, VERSION);
         request.insert_header(DATA_SERVICE_VERSION, "3.0;NetFx");
         request.insert_header(MAX_DATA_SERVICE_VERSION, "3.0;NetFx");
-        Ok(request)
+        request
     }
 }
 
@@ -107,7 +112,7 @@ impl TableStore for AzureTableStore {
         check_table(table)?;
         check_key("partition", partition)?;
         check_key("row", key)?;
-        let mut request = self.request(&format!("/{}", entity_path(table, partition, key)), Method::Get)?;
+        let mut request = self.request(&entity_path(table, partition, key), None, Method::Get);
         let response = self.channel.repeating(&mut request).await.map_err(unsent)?;
         match u16::from(response.status()) {
             200 => {
@@ -162,7 +167,7 @@ impl TableStore for AzureTableStore {
         if body.len() > MAX_BODY_BYTES {
             return Err(TableError::Refused(format!("a transaction takes {} bytes on the wire", body.len())).into());
         }
-        let mut request = self.request("/$batch", Method::Post)?;
+        let mut request = self.request("$batch", None, Method::Post);
         request.insert_header(CONTENT_TYPE, format!("multipart/mixed; boundary={boundary}"));
         request.set_body(body);
         let response = match self.channel.once(&mut request).await {
@@ -185,16 +190,16 @@ impl AzureTableStore {
         top: u32,
         from: Option<&Continuation>,
     ) -> Result<(RawResponse, Option<Continuation>), TableError> {
-        let mut path = format!("/{table}()?$filter={}&$top={top}", percent(filter));
+        let mut query = format!("$filter={}&$top={top}", percent(filter));
         if let Some(from) = from {
             let (partition, row): (String, Option<String>) = serde_json::from_str(&from.0)
                 .map_err(|_| TableError::Refused("a continuation of another store".to_owned()))?;
-            path.push_str(&format!("&NextPartitionKey={}", percent(&partition)));
+            query.push_str(&format!("&NextPartitionKey={}", percent(&partition)));
             if let Some(row) = row {
-                path.push_str(&format!("&NextRowKey={}", percent(&row)));
+                query.push_str(&format!("&NextRowKey={}", percent(&row)));
             }
         }
-        let mut request = self.request(&path, Method::Get)?;
+        let mut request = self.request(&format!("{table}()"), Some(&query), Method::Get);
         let response = self.channel.repeating(&mut request).await.map_err(unsent)?;
         if u16::from(response.status()) != 200 {
             return Err(refusal(&response));
@@ -246,12 +251,15 @@ fn doubled(text: &str) -> String {
 
 /// Percent-encodes all but the unreserved characters.
 fn percent(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
+    let mut encoded = String::with_capacity(text.len() + 16);
     for &byte in text.as_bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
             encoded.push(byte as char);
         } else {
-            let _ = write!(encoded, "%{byte:02X}");
+            encoded.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                encoded.push(char::from(b"0123456789ABCDEF"[usize::from(digit)]));
+            }
         }
     }
     encoded

@@ -6,7 +6,7 @@
 pub struct Message {
     /// The first line: the request line or the status line.
     pub start: String,
-    headers: Headers,
+    headers: String,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -67,7 +67,7 @@ fn collect(content_type: &str, body: &[u8], depth: usize, end: End, found: &mut 
     }
     for part in split(body, &boundary, end)? {
         let (headers, rest) = headers(part)?;
-        match value_of(&headers, "content-type") {
+        match value_of(headers, "content-type") {
             Some(nested) if is(nested, "multipart/mixed") => collect(nested, rest, depth - 1, End::Marked, found)?,
             Some(http) if is(http, "application/http") => found.push(message(rest)?),
             other => return Err(format!("a part of type {other:?}")),
@@ -78,15 +78,14 @@ fn collect(content_type: &str, body: &[u8], depth: usize, end: End, found: &mut 
 
 /// The bytes between the delimiters. What stands before the first and behind the last is no part.
 fn split<'a>(body: &'a [u8], boundary: &str, end: End) -> Result<Vec<&'a [u8]>, String> {
-    let delimiter = format!("--{boundary}");
     let mut parts = Vec::new();
     let mut start = None;
     let mut place = 0;
     let bare = end == End::Bare;
     while place < body.len() {
-        let end = body[place..].iter().position(|&byte| byte == b'\n').map_or(body.len(), |at| place + at + 1);
-        let line = body[place..end].trim_ascii_end();
-        if let Some(rest) = line.strip_prefix(delimiter.as_bytes())
+        let end = memchr::memchr(b'\n', &body[place..]).map_or(body.len(), |at| place + at + 1);
+        if let Some(rest) = body[place..end].strip_prefix(b"--").and_then(|line| line.strip_prefix(boundary.as_bytes()))
+            && let rest = rest.trim_ascii_end()
             && (rest.is_empty() || rest == b"--")
         {
             if let Some(start) = start {
@@ -113,22 +112,26 @@ fn message(bytes: &[u8]) -> Result<Message, String> {
     let bytes = bytes.trim_ascii_start();
     let (start, rest) = line(bytes).ok_or("a message without a first line")?;
     let (headers, body) = headers(rest)?;
-    Ok(Message { start: start.to_owned(), headers, body: body.to_vec() })
+    Ok(Message { start: start.to_owned(), headers: headers.to_owned(), body: body.to_vec() })
 }
 
-type Headers = Vec<(String, String)>;
-
-/// Reads headers up to an empty line, or to the end.
-fn headers(mut bytes: &[u8]) -> Result<(Headers, &[u8]), String> {
-    let mut headers = Vec::new();
+/// Finds the headers up to an empty line, or to the end, and what stands behind. They are taken apart when they are
+/// asked for: few of them ever are.
+fn headers(bytes: &[u8]) -> Result<(&str, &[u8]), String> {
+    let (mut bytes, whole) = (bytes, bytes);
+    let mut length = 0;
     while let Some((line, rest)) = line(bytes) {
         bytes = rest;
         if line.is_empty() {
             break;
         }
-        let (name, value) = line.split_once(':').ok_or_else(|| format!("a header {line:?}"))?;
-        headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+        if !line.contains(':') {
+            return Err(format!("a header {line:?}"));
+        }
+        length = whole.len() - rest.len();
     }
+    // Each of its lines is a text, so the whole is one.
+    let headers = std::str::from_utf8(&whole[..length]).map_err(|error| error.to_string())?;
     Ok((headers, bytes))
 }
 
@@ -137,14 +140,15 @@ fn line(bytes: &[u8]) -> Option<(&str, &[u8])> {
     if bytes.is_empty() {
         return None;
     }
-    let end = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
+    let end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
     let rest = bytes.get(end + 1..).unwrap_or_default();
     let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
     std::str::from_utf8(line).ok().map(|line| (line, rest))
 }
 
-fn value_of<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value.as_str())
+fn value_of<'a>(headers: &'a str, name: &str) -> Option<&'a str> {
+    let mut pairs = headers.split('\n').filter_map(|line| line.split_once(':'));
+    pairs.find(|(found, _)| found.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
 fn is(content_type: &str, expected: &str) -> bool {

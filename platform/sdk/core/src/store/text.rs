@@ -6,6 +6,11 @@ use crate::table::{MAX_STRING_UNITS, Row, StoredRow, Value};
 
 /// Writes `text` as `{name}0`, `{name}1`, …; the row must not hold properties of that name already.
 pub(crate) fn put(row: &mut Row, name: &str, text: &str) {
+    // A unit takes one to three bytes in UTF-8: most texts need no counting.
+    if text.len() <= MAX_STRING_UNITS {
+        row.properties.insert(format!("{name}0"), Value::from(text));
+        return;
+    }
     let (mut start, mut units, mut part) = (0, 0, 0);
     for (at, letter) in text.char_indices() {
         if units + letter.len_utf16() > MAX_STRING_UNITS {

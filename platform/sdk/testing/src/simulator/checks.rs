@@ -660,7 +660,11 @@ fn view<P: Projection>(world: &World, calm: &Arc<Calm>, reader: &ViewReader, led
 /// Whatever was stored, sent, published or told holds nothing readable about anybody.
 fn sealed(world: &World, found: &mut Found) {
     let mut look = |place: &dyn Fn() -> String, bytes: &[u8]| {
-        if bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()) {
+        let holds = match std::str::from_utf8(bytes) {
+            Ok(text) => text.contains(SECRET),
+            Err(_) => bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()),
+        };
+        if holds {
             found.push(("personal_data_is_sealed", format!("{} holds plaintext", place())));
         }
     };

@@ -638,7 +638,12 @@ impl World {
 
     fn note(&mut self, text: std::fmt::Arguments<'_>) {
         self.line.clear();
-        let _ = write!(self.line, "{text}");
+        let _ = self.line.write_fmt(text);
+        self.note_line();
+    }
+
+    /// Writes down what the line holds.
+    fn note_line(&mut self) {
         self.hasher.write_usize(self.steps);
         self.hasher.write_u128(self.now.as_nanos());
         self.hasher.write(self.line.as_bytes());
@@ -825,9 +830,15 @@ impl World {
             let second_first = switch.is_some_and(|step| self.steps >= step) != reversed;
             return self.next_of_script(second_first != (alternate && self.received % 2 == 1));
         }
-        let possible: Vec<usize> = (0..self.pending.len()).filter(|n| self.is_possible(&self.pending[*n])).collect();
+        // Whether a queue holds something is the same for all who wait for it.
+        let queues = [&self.commands, &self.events, &self.rebuild].map(Queue::has_available);
+        let is_possible = |pending: &Pending| match pending.request {
+            Request::Next(channel) => queues[channel as usize],
+            _ => true,
+        };
+        let possible = self.pending.iter().filter(|pending| is_possible(pending)).count();
         let deliveries = if self.is_topic_away() { 0 } else { self.deliveries.len() };
-        let all = possible.len() + self.late.len() + deliveries;
+        let all = possible + self.late.len() + deliveries;
         // Time may pass while there is work to do. Not up to a scheduled message that is far off, as one sent by a clock
         // that is ahead: nobody pauses for an hour. And up to none where it is measured how long work takes.
         let is_calm = matches!(&self.schedule, Schedule::Random { strikes, .. } if strikes.is_empty());
@@ -839,10 +850,11 @@ impl World {
             return (!self.timers.is_empty()).then_some(Action::Timer);
         }
         let mut n = self.chance.below(all);
-        if n < possible.len() {
-            return Some(Action::Request(possible[n]));
+        if n < possible {
+            let mut places = (0..self.pending.len()).filter(|place| is_possible(&self.pending[*place]));
+            return places.nth(n).map(Action::Request);
         }
-        n -= possible.len();
+        n -= possible;
         Some(if n < self.late.len() { Action::Late(n) } else { Action::Deliver(n - self.late.len()) })
     }
 
@@ -981,24 +993,36 @@ impl World {
         let Pending { number, process, task, request, waker } = pending;
         let kind = request.kind();
         let died = matches!(strike, Some(Strike::Die | Strike::DieAfter));
-        let detail = detail(&request);
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        let _ = write!(line, "{} {kind} ", self.names[process]);
+        detail(&mut line, &request);
+        line.push_str(": ");
         let answer =
             if strike == Some(Strike::Die) { Answer::Done } else { self.answer_to(process, task, request, strike) };
-        let verdict = match &answer {
-            Answer::Row(row) => if row.is_some() { "found" } else { "absent" }.to_owned(),
-            Answer::Page(page) => {
-                format!("{} rows, {}", page.rows.len(), if page.next.is_some() { "more" } else { "end" })
+        let page = |rows: usize, more: bool| (rows, if more { "more" } else { "end" });
+        let _ = match &answer {
+            Answer::Row(row) => line.write_str(if row.is_some() { "found" } else { "absent" }),
+            Answer::Page(Page { rows, next }) => {
+                let (rows, more) = page(rows.len(), next.is_some());
+                write!(line, "{rows} rows, {more}")
             }
-            Answer::Swept(page) => {
-                format!("{} rows, {}", page.rows.len(), if page.next.is_some() { "more" } else { "end" })
+            Answer::Swept(SweepPage { rows, next }) => {
+                let (rows, more) = page(rows.len(), next.is_some());
+                write!(line, "{rows} rows, {more}")
             }
-            Answer::Tags(_) => "written".to_owned(),
-            Answer::Message(message) => format!("{} for the {}. time", message.id, message.count),
-            Answer::Refused(_) => "refused".to_owned(),
-            other => format!("{other:?}").to_lowercase(),
+            Answer::Tags(_) => line.write_str("written"),
+            Answer::Message(message) => write!(line, "{} for the {}. time", message.id, message.count),
+            Answer::Refused(_) => line.write_str("refused"),
+            Answer::Done => line.write_str("done"),
+            other => line.write_str(&format!("{other:?}").to_lowercase()),
         };
-        let name = self.names[process].clone();
-        self.note(format_args!("{name} {kind} {detail}: {verdict} {}", shown(strike)));
+        line.push(' ');
+        if let Some(strike) = strike {
+            let _ = write!(line, "<< {strike:?}");
+        }
+        self.line = line;
+        self.note_line();
         if died {
             return Effect::Died(process);
         }
@@ -1154,33 +1178,49 @@ fn shown(strike: Option<Strike>) -> String {
     strike.map(|strike| format!("<< {strike:?}")).unwrap_or_default()
 }
 
-fn detail(request: &Request) -> String {
-    match request {
-        Request::Get { table, partition, key } => format!("{table} {partition} {key}"),
-        Request::Query { table, range, from } => {
-            format!("{table} {} {} {}", range.partition, range.from, from.as_deref().unwrap_or("-"))
-        }
-        Request::Sweep { table, sweep, from } => format!("{table} {} to {} {from:?}", sweep.from, sweep.to),
-        Request::Transact { table, partition, operations } => {
-            let mut text = format!("{table} {partition}");
-            for operation in operations {
-                let sign = match operation {
-                    Operation::Insert(_) => '+',
-                    Operation::Put(_) => '!',
-                    Operation::Replace(..) => '=',
-                    Operation::Merge(..) => '~',
-                    Operation::Delete(..) => '-',
-                };
-                let _ = write!(text, " {sign}{}", operation.key());
+/// What a request is about.
+fn detail(line: &mut String, request: &Request) {
+    let mut words = |words: &[&str]| {
+        for (n, word) in words.iter().enumerate() {
+            if n > 0 {
+                line.push(' ');
             }
-            text
+            line.push_str(word);
         }
-        Request::Send(_, messages) => messages.iter().map(|message| format!("{} ", message.id)).collect(),
-        Request::Publish(events) => format!("{} events", events.len()),
-        Request::Next(channel) => format!("{channel:?}"),
-        Request::Complete(channel, lock) | Request::Abandon(channel, lock) => format!("{channel:?} {lock}"),
-        Request::Sleep(duration) => format!("{duration:?}"),
-    }
+    };
+    // Writing into a text never fails.
+    let _ = match request {
+        Request::Get { table, partition, key } => return words(&[table, partition, key]),
+        Request::Query { table, range, from } => {
+            return words(&[table, &range.partition, &range.from, from.as_deref().unwrap_or("-")]);
+        }
+        Request::Sweep { table, sweep, from } => write!(line, "{table} {} to {} {from:?}", sweep.from, sweep.to),
+        Request::Transact { table, partition, operations } => {
+            words(&[table, partition]);
+            for operation in operations {
+                line.push_str(match operation {
+                    Operation::Insert(_) => " +",
+                    Operation::Put(_) => " !",
+                    Operation::Replace(..) => " =",
+                    Operation::Merge(..) => " ~",
+                    Operation::Delete(..) => " -",
+                });
+                line.push_str(operation.key());
+            }
+            return;
+        }
+        Request::Send(_, messages) => {
+            for message in messages {
+                line.push_str(&message.id);
+                line.push(' ');
+            }
+            return;
+        }
+        Request::Publish(events) => write!(line, "{} events", events.len()),
+        Request::Next(channel) => write!(line, "{channel:?}"),
+        Request::Complete(channel, lock) | Request::Abandon(channel, lock) => write!(line, "{channel:?} {lock}"),
+        Request::Sleep(duration) => write!(line, "{duration:?}"),
+    };
 }
 
 impl Strike {
