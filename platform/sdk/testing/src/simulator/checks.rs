@@ -565,6 +565,10 @@ fn dead_letters(world: &World, ledger: &Ledger, found: &mut Found) {
             found.push(("poison_is_dead_lettered", text));
         }
     }
+    for message in &world.rebuild.dead {
+        // Nobody sends poison there.
+        found.push(("poison_is_dead_lettered", format!("{} of a rebuild is dead", message.id)));
+    }
     for message in &world.events.dead {
         if CloudEvent::from_json(&message.body).is_ok() {
             found.push(("poison_is_dead_lettered", format!("the event {} is dead and could be handled", message.id)));
@@ -683,8 +687,13 @@ fn sealed(world: &World, found: &mut Found) {
     for (id, bodies) in &world.journal.sent {
         bodies.iter().for_each(|body| look(&|| format!("the message {id}"), body));
     }
-    for message in world.commands.dead.iter().chain(&world.events.dead).chain(&world.rebuild.dead) {
-        look(&|| format!("the dead letter {}", message.id), &message.body);
+    for (queue, dead) in world.dead() {
+        for message in dead {
+            let properties = [&message.id, &message.session].into_iter().chain(&message.traceparent);
+            for bytes in properties.map(String::as_bytes).chain([&message.body[..]]) {
+                look(&|| format!("the dead letter {} of {queue:?}", message.id), bytes);
+            }
+        }
     }
     world.journal.published.iter().for_each(|event| look(&|| "a published event".to_owned(), event));
     for told in &world.journal.told {
@@ -757,5 +766,55 @@ fn coins(ledger: &Ledger, found: &mut Found) {
     }
     if held != outside {
         found.push(("coins_are_conserved", format!("the purses hold {held} coins, {outside} were brought")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::broker::Queue;
+    use super::super::domain::TABLES;
+    use super::super::plan::History;
+    use super::super::rows::Rows;
+    use super::super::tables::Tables;
+    use super::super::world::Channel;
+    use super::*;
+
+    /// What the scan finds in a world in which plaintext lies in one place.
+    fn found(plant: impl FnOnce(&mut World, String)) -> Vec<String> {
+        let mut world = World::new(&Plan::script(History::Nothing, []), Rows::new(Tables::default(), None));
+        plant(&mut world, secret("ann"));
+        let mut found = Found::new();
+        sealed(&world, &mut found);
+        found.into_iter().map(|(check, what)| format!("{check}: {what}")).collect()
+    }
+
+    #[test]
+    fn plaintext_is_found_in_every_table() {
+        assert!(found(|_, _| {}).is_empty());
+        for table in TABLES {
+            let planted = found(|world, secret| {
+                let row = Row::new("r").with("Other", 1_i64).with("Reason0", secret);
+                world.rows.transact(table, "p", &[Operation::Insert(row)]).expect("an empty table takes it");
+            });
+            assert_eq!(planted, [format!("personal_data_is_sealed: {table} p r Reason0 holds plaintext")]);
+        }
+    }
+
+    #[test]
+    fn plaintext_is_found_in_the_dead_letters_of_every_queue() {
+        fn dead(queue: &mut Queue, id: &str, session: &str, body: String, traceparent: Option<String>) {
+            queue.max_deliveries = 1;
+            queue.push(id.to_owned(), Some(session.to_owned()), body.into(), traceparent);
+            let message = queue.available()[0];
+            queue.receive(message, 1, 0).expect("it is there");
+            assert!(queue.release(1) && queue.dead.len() == 1);
+        }
+        for channel in [Channel::Commands, Channel::Events, Channel::Rebuild] {
+            let expected = [format!("personal_data_is_sealed: the dead letter m of {channel:?} holds plaintext")];
+            assert_eq!(found(|world, secret| dead(world.queue(channel), "m", "s", secret, None)), expected);
+            assert_eq!(found(|world, secret| dead(world.queue(channel), "m", &secret, String::new(), None)), expected);
+            let traced = |world: &mut World, secret| dead(world.queue(channel), "m", "s", String::new(), Some(secret));
+            assert_eq!(found(traced), expected);
+        }
     }
 }

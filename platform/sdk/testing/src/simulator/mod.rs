@@ -58,7 +58,7 @@
 //! | poison ends in the dead-letter queue, and nothing else does | `poison_is_dead_lettered` | `SwallowsPoison` |
 //! | poison blocks no other session | `poison_blocks_nobody` | `HoldsPoison` |
 //! | conflict retries are bounded | `conflict_retries_are_bounded` | `RetriesForEver` |
-//! | queues, dead letters, events, snapshots, views, outcomes and faults hold no plaintext | `personal_data_is_sealed` | `ForgetsToSeal` |
+//! | queues, dead letters, events, snapshots, views, outcomes and faults hold no plaintext | `personal_data_is_sealed` | `ForgetsToSeal`, `QuotesPersonalData`, `SpillsPersonalData` |
 //! | an erased person's key is gone before the fact is published, and never comes back | `erased_data_is_unreadable` | `KeepsKeys` |
 //! | an erasure takes the keys that were there, once; whoever was not erased stays readable | `other_data_stays_readable` | `ErasesAgain` |
 //! | embedded and Azure adapters go the same way from one seed | `adapters_agree` | a transport that loses conditions, in `skein-sim` |
@@ -128,6 +128,8 @@ pub struct Report {
     pub last_delivery: Duration,
     /// The longest time from a command's first sending to its outcome.
     pub longest_wait: Duration,
+    /// How many messages ended in a dead-letter queue.
+    pub dead_letters: usize,
     /// What was broken.
     pub violations: Vec<Violation>,
     /// The accidents that happened, by kind.

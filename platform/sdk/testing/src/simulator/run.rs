@@ -102,6 +102,7 @@ fn report(plan: &Plan, past: &history::Past, wire: &Wire) -> Report {
         digest: world.digest(),
         last_delivery: world.last_delivery,
         longest_wait: world.journal.longest_wait,
+        dead_letters: world.commands.dead.len() + world.events.dead.len() + world.rebuild.dead.len(),
         violations: std::mem::take(&mut world.journal.violations),
         struck: std::mem::take(&mut world.struck),
         possible: std::mem::take(&mut world.possible),
@@ -185,7 +186,7 @@ impl<'a> Run<'a> {
                 world.enqueue(Channel::Rebuild, &message);
             }
             for (n, poison) in self.plan.poison.iter().enumerate() {
-                put_poison(&mut world, n, poison, &self.plan.clients);
+                put_poison(&mut world, n, poison, self.plan);
             }
         }
         loop {
@@ -494,7 +495,7 @@ fn target(ask: &Ask) -> (&'static str, &str) {
     }
 }
 
-fn put_poison(world: &mut World, n: usize, poison: &Poison, clients: &[Client]) {
+fn put_poison(world: &mut World, n: usize, poison: &Poison, plan: &Plan) {
     let id = format!("poison-{n}");
     let message = |session: String, body: Vec<u8>| Message {
         id: id.clone(),
@@ -529,7 +530,7 @@ fn put_poison(world: &mut World, n: usize, poison: &Poison, clients: &[Client]) 
             );
         }
         Poison::Clash(client) => {
-            let client = &clients[*client];
+            let client = &plan.clients[*client];
             let command = CommandId::of_client(&principal(), &client.key);
             let target = target(&client.ask);
             let (kind, payload) = match target.0 {
@@ -542,6 +543,10 @@ fn put_poison(world: &mut World, n: usize, poison: &Poison, clients: &[Client]) 
                 &message(twin.aggregate.key(), serde_json::to_vec(&twin).expect("plain data")),
             );
         }
-        Poison::Event => world.events.push(id, None, b"no event".to_vec().into(), None),
+        Poison::Event => {
+            let spilt = plan.sabotage == Some(Sabotage::SpillsPersonalData);
+            let body = if spilt { secret("ann") } else { "no event".to_owned() };
+            world.events.push(id, None, body.into(), None);
+        }
     }
 }

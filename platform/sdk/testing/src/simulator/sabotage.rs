@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
+use skein_core::handler::FAULTS_TABLE;
 use skein_core::personal::PERSONS_TABLE;
 use skein_core::ports::{CommandQueue, EventBus, Message, SendError, TableError, TableStore, TransactError};
 use skein_core::republish::{RebuildMessage, Slice};
@@ -14,6 +15,7 @@ use skein_core::store::EVENTS_TABLE;
 use skein_core::table::{Continuation, Etag, Operation, Page, Range, Row, StoredRow, Sweep, SweepPage, Value};
 use skein_core::{CommandId, Envelope, encode_key};
 
+use super::domain::secret;
 use super::ports::Wire;
 use super::text_of;
 
@@ -72,6 +74,10 @@ pub enum Sabotage {
     HoldsPoison,
     /// A mutation sends what is personal as it is.
     ForgetsToSeal,
+    /// The row of a fault quotes what is personal.
+    QuotesPersonalData,
+    /// What can never be handled holds what is personal.
+    SpillsPersonalData,
     /// An erasure leaves the key, and says that it is done.
     KeepsKeys,
     /// An erasure does not mark that it was done, and is done again on a newer key.
@@ -80,7 +86,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 28] = [
+    pub const ALL: [Sabotage; 30] = [
         Sabotage::SkipsAVersion,
         Sabotage::OverwritesCommits,
         Sabotage::SplitsTransactions,
@@ -107,6 +113,8 @@ impl Sabotage {
         Sabotage::ReadsWrongly,
         Sabotage::HoldsPoison,
         Sabotage::ForgetsToSeal,
+        Sabotage::QuotesPersonalData,
+        Sabotage::SpillsPersonalData,
         Sabotage::KeepsKeys,
         Sabotage::ErasesAgain,
     ];
@@ -135,7 +143,9 @@ impl Sabotage {
             Sabotage::PaysTwice => "coins_are_conserved",
             Sabotage::ReadsWrongly => "remembered_states_agree",
             Sabotage::HoldsPoison => "poison_blocks_nobody",
-            Sabotage::ForgetsToSeal => "personal_data_is_sealed",
+            Sabotage::ForgetsToSeal | Sabotage::QuotesPersonalData | Sabotage::SpillsPersonalData => {
+                "personal_data_is_sealed"
+            }
             Sabotage::KeepsKeys => "erased_data_is_unreadable",
             Sabotage::ErasesAgain => "other_data_stays_readable",
         }
@@ -486,7 +496,14 @@ impl TableStore for Sabotaged {
             Sabotage::ErasesAgain if table == PERSONS_TABLE => {
                 operations.iter().filter(|operation| !operation.key().starts_with("X~")).cloned().collect()
             }
-            Sabotage::OverwritesViews if !["faults", PERSONS_TABLE].contains(&table) => {
+            Sabotage::QuotesPersonalData if table == FAULTS_TABLE => {
+                let mut operations = operations.to_vec();
+                for row in operations.iter_mut().filter_map(row_of) {
+                    row.properties.insert("Reason0".to_owned(), format!("no contact: {}", secret("ann")).into());
+                }
+                operations
+            }
+            Sabotage::OverwritesViews if ![FAULTS_TABLE, PERSONS_TABLE].contains(&table) => {
                 operations.iter().cloned().map(unguarded).collect()
             }
             _ => operations.to_vec(),

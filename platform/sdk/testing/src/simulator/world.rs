@@ -15,7 +15,7 @@ use skein_core::store::EVENTS_TABLE;
 use skein_core::table::{Etag, Operation, Page, Range, StoredRow, Sweep, SweepPage};
 use skein_core::{CommandId, Envelope, encode_key};
 
-use super::broker::{Queue, Received};
+use super::broker::{Queue, Queued, Received};
 use super::chance::Chance;
 use super::plan::{Outage, Plan, Schedule};
 use super::rows::Rows;
@@ -743,7 +743,7 @@ impl World {
         }
     }
 
-    fn queue(&mut self, channel: Channel) -> &mut Queue {
+    pub(super) fn queue(&mut self, channel: Channel) -> &mut Queue {
         match channel {
             Channel::Commands => &mut self.commands,
             Channel::Events => &mut self.events,
@@ -1164,6 +1164,15 @@ impl World {
             self.timers.insert((self.now + LOCK, number), Timer::Expire(channel, lock));
         }
         if matches!(strike, Some(Strike::Lost | Strike::AnswerLost)) { Answer::Broken } else { Answer::Done }
+    }
+
+    /// The dead letters of each queue.
+    pub(crate) fn dead(&self) -> [(Channel, &[Queued]); 3] {
+        [
+            (Channel::Commands, &self.commands.dead),
+            (Channel::Events, &self.events.dead),
+            (Channel::Rebuild, &self.rebuild.dead),
+        ]
     }
 
     /// Sessions that still hold messages: there are none at rest.
