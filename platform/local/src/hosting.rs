@@ -237,6 +237,10 @@ impl Engine {
         }
         hosted.told = told;
 
+        // Before the gateway, which sends requests there. After a crash clients are at the door already.
+        if let Some(sites) = &hosted.sites {
+            sites.expect(&plan.sites);
+        }
         self.queues(&raw, &hosted.plan, &plan).await?;
         self.topics(&raw, &plan, &mut hosted.told).await?;
         self.tables(hosted, &plan).await?;

@@ -177,6 +177,15 @@ impl Sites {
         self.identities.clone()
     }
 
+    /// Says which sites there are before any of them is started: until then a caller is told to come again, not that there is
+    /// no such site.
+    pub fn expect(&self, wanted: &[SiteResource]) {
+        let mut fronts = self.fronts.write().unwrap_or_else(PoisonError::into_inner);
+        for one in wanted {
+            fronts.entry(one.name.to_ascii_lowercase()).or_default();
+        }
+    }
+
     /// Brings what runs in line with what is wanted: starts what is new, stops what is gone, and starts again what has
     /// other settings, identities, callers or another package. The others run on, undisturbed. A site without a package
     /// waits for one. What cannot be run is told by [`Sites::failure`], and is tried again with the next call.

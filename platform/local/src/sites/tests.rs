@@ -102,16 +102,19 @@ impl Fixture {
         )
     }
 
-    async fn start(&self) -> (Sites, Arc<Site>) {
-        std::fs::write(self.root().join("host.json"), self.host.to_string()).unwrap();
-        let site = SiteResource {
+    fn resource(&self) -> SiteResource {
+        SiteResource {
             name: "app".into(),
             identities: vec![ManagedIdentity { principal_id: "p".into(), client_id: "c".into() }],
             settings: self.settings.clone(),
             auth: self.auth.clone(),
-        };
+        }
+    }
+
+    async fn start(&self) -> (Sites, Arc<Site>) {
+        std::fs::write(self.root().join("host.json"), self.host.to_string()).unwrap();
         let mut sites = Sites::new(self.surroundings.clone());
-        sites.apply(&[site]).await;
+        sites.apply(&[self.resource()]).await;
         assert_eq!(sites.failure("app"), None);
         let site = sites.get("app").unwrap().clone();
         (sites, site)
@@ -572,6 +575,30 @@ async fn a_host_without_its_storage_runs_nothing() {
     authorizer.update(&roles(true, true));
     assert_eq!(fixture.drained("work").await, 0);
     eventually("it is served again", served).await;
+    sites.stop().await;
+}
+
+#[tokio::test]
+async fn a_site_that_is_not_started_yet_is_unavailable_and_not_unknown() {
+    let fixture = Fixture::new();
+    fixture.http("echo", "echo");
+    std::fs::write(fixture.root().join("host.json"), fixture.host.to_string()).unwrap();
+    let mut sites = Sites::new(fixture.surroundings.clone());
+    let front = front::router(sites.fronts());
+    let status = async |front: &axum::Router| {
+        let request = axum::http::Request::get("/sites/app/api/echo").body(axum::body::Body::empty()).unwrap();
+        tower::ServiceExt::oneshot(front.clone(), request).await.unwrap().status()
+    };
+    assert_eq!(status(&front).await, StatusCode::NOT_FOUND);
+    sites.expect(&[fixture.resource()]);
+    assert_eq!(status(&front).await, StatusCode::SERVICE_UNAVAILABLE);
+    sites.apply(&[fixture.resource()]).await;
+    assert_eq!(status(&front).await, StatusCode::OK);
+    // What runs is not disturbed by being expected again.
+    sites.expect(&[fixture.resource()]);
+    assert_eq!(status(&front).await, StatusCode::OK);
+    sites.apply(&[]).await;
+    assert_eq!(status(&front).await, StatusCode::NOT_FOUND);
     sites.stop().await;
 }
 
