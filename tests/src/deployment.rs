@@ -122,6 +122,14 @@ impl Target {
     }
 }
 
+/// The operator's token for a plane, as a tool gets it from the local Azure.
+pub fn operator_token(state: &Path, resource: &str) -> Result<String> {
+    let mut token = Command::new(binary("skein-local")?);
+    token.arg("token").arg("--state").arg(state).args(["--resource", resource]);
+    let token = finished(&mut token)?.json()?;
+    Ok(token["accessToken"].as_str().context("there is no token in it")?.to_owned())
+}
+
 /// Runs a command to its end.
 pub fn finished(command: &mut Command) -> Result<Done> {
     let output = command.stdin(Stdio::null()).output().context("cannot start it")?;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
-use skein_tests::deployment::{Done, Empty, Target, binary, environments, finished};
+use skein_tests::deployment::{Done, Empty, Target, binary, environments, finished, operator_token};
 use skein_tests::system::{SITES, System, until};
 
 /// The subscription of the local environment.
@@ -39,14 +39,12 @@ fn changes(done: &Done) -> Result<Vec<(String, String, Vec<String>)>> {
 
 /// One request to the control plane as the operator.
 fn arm(system: &System, target: &Target, method: &str, path: &str, body: &Value) -> Result<(u16, Value)> {
-    let mut token = Command::new(binary("skein-local")?);
-    token.arg("token").arg("--state").arg(&target.state).args(["--resource", "https://management.azure.com"]);
-    let token = finished(&mut token)?.json()?;
+    let token = operator_token(&target.state, "https://management.azure.com")?;
     let version = if path.contains("/Microsoft.ServiceBus/") { "2024-01-01" } else { "2025-04-01" };
     let request = Request::builder()
         .method(method)
         .uri(format!("{}{path}?api-version={version}", target.endpoint))
-        .header("authorization", format!("Bearer {}", token["accessToken"].as_str().context("there is a token")?))
+        .header("authorization", format!("Bearer {token}"))
         .header("content-type", "application/json");
     let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
     let response = system.request(request.body(Full::new(body))?)?;

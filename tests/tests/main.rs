@@ -4,6 +4,7 @@ mod architecture;
 mod deploy;
 mod interleavings;
 mod kills;
+mod operators;
 mod orders;
 mod pipelines;
 mod privacy;

@@ -188,7 +188,7 @@ fn shared(name: &str) -> Option<PathBuf> {
     None
 }
 
-fn check_load(system: &System, file: &Path, expected: &Totals) {
+pub(crate) fn check_load(system: &System, file: &Path, expected: &Totals) {
     let (summary, _) = system.load(file).unwrap().finish().unwrap();
     check_summary(&summary, expected);
 }
