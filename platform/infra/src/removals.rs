@@ -1,10 +1,12 @@
-//! What happens when something is forgotten: each role assignment, subscription and app setting is taken out of the rendered
-//! templates in turn, deployed to the local control plane, and the planes are asked for what the apps need.
+//! What happens when something is forgotten: each role assignment, subscription, app setting and part of the gateway's policies
+//! is taken out of the rendered templates in turn, deployed to the local control plane, and the planes are asked for what the apps need.
 //!
 //! Asked are the real planes, with the tokens of the deployed identities, for what each app's settings say; the functions
 //! hosts and the topic as themselves; settings by the very reader of the apps. Where there is no local plane (telemetry,
 //! secrets), the planes' decision is asked alone. A removal that no probe notices fails the test; with `--nocapture` it
 //! prints which probes failed for which.
+
+mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,7 +22,7 @@ use skein_host::{CommandSettings, QuerySettings};
 use skein_local::access::{Action, Authorizer, Place};
 use skein_local::broker::{self, Broker, QueueSettings, SystemClock};
 use skein_local::control::{self, Addresses, Control, Host, Hosting};
-use skein_local::identity::{Issuer, ManagedIdentity, OPERATOR_PRINCIPAL_ID};
+use skein_local::identity::{GATEWAY_AUDIENCE, ISSUER, Issuer, ManagedIdentity, OPERATOR_PRINCIPAL_ID};
 use skein_local::sites::HostRights;
 use skein_local::tables::Backend;
 use skein_local::topic::{self, Chaos, TopicSettings, Topics};
@@ -72,6 +74,7 @@ struct Bench {
     folder: tempfile::TempDir,
     /// Tokens by principal and audience: signing takes longer than everything else.
     tokens: Mutex<BTreeMap<(String, String), String>>,
+    requested: Mutex<Option<requests::Asked>>,
 }
 
 impl Bench {
@@ -110,6 +113,7 @@ impl Bench {
             broker,
             folder,
             tokens: Mutex::default(),
+            requested: Mutex::default(),
         };
         for layer in &bench.layers {
             bench.deploy(&layer.name, &layer.template).await;
@@ -162,6 +166,8 @@ impl Bench {
                     "operatorsId" => json!(OPERATORS),
                     "siteUrl" => json!(format!("{PLANES}/sites/{{0}}")),
                     "introspection" => json!("true"),
+                    "tokenAudience" => json!(GATEWAY_AUDIENCE),
+                    "tokenIssuer" => json!(ISSUER),
                     _ if declared["defaultValue"].is_null() => json!(format!("api://{parameter}")),
                     _ => continue,
                 }
@@ -356,6 +362,7 @@ impl Bench {
         let gateway = self.one("Microsoft.ApiManagement/service");
         let gateway = text(&gateway, "/identity/principalId");
         probes.add("gateway: telemetry", self.telemetry(gateway));
+        self.requests(&mut probes).await;
         self.deliveries(&mut probes).await;
         probes
     }
@@ -562,6 +569,18 @@ impl Bench {
 /// How long an event may take, which is there at once unless it never comes.
 const WAIT: Duration = Duration::from_secs(2);
 
+const GATEWAY: &str = "Microsoft.ApiManagement/service/";
+
+/// What the gateway's programs are made of.
+const OF_GATEWAY: [&str; 6] = [
+    "Microsoft.ApiManagement/service/apis/operations",
+    "Microsoft.ApiManagement/service/apis/policies",
+    "Microsoft.ApiManagement/service/backends",
+    "Microsoft.ApiManagement/service/namedValues",
+    "Microsoft.ApiManagement/service/policies",
+    "Microsoft.ApiManagement/service/policyFragments",
+];
+
 /// Something that can be forgotten.
 #[derive(Debug, Clone)]
 enum Removal {
@@ -590,6 +609,16 @@ fn removals(template: &Value) -> Vec<Removal> {
                 let names = resource["properties"].as_object().into_iter().flatten().map(|(name, _)| name.clone());
                 found.extend(names.map(|name| Removal::Setting { site: site.clone(), name }));
             }
+            // Of named values those that no policy refers to are telemetry's; what GET may do is the policy's to say.
+            kind if kind.starts_with(GATEWAY) && kind != "Microsoft.ApiManagement/service/apis" => {
+                let kind = OF_GATEWAY.iter().find(|known| **known == kind);
+                let name = text(resource, "/name");
+                let counts = !name.contains("/graphql-get'") && !name.contains("/appinsights-");
+                found.extend(
+                    kind.filter(|_| counts)
+                        .map(|kind| Removal::Resource { kind, told: Removal::told_of(resource).to_owned() }),
+                );
+            }
             _ => {}
         }
     }
@@ -613,13 +642,18 @@ impl Removal {
             Removal::Resource { kind, told } => {
                 let is = text(resource, "/type") == *kind && Removal::told_of(resource) == told;
                 if is {
-                    gone.push(text(resource, "/name").trim_matches(['[', ']']).to_owned());
+                    taken += 1;
+                    let name = text(resource, "/name");
+                    gone.push(name.trim_matches(['[', ']']).to_owned());
+                    // Children of the gateway are referred to by their id.
+                    if let Some(below) = name.split("{0}/").nth(1).and_then(|rest| rest.split('\'').next()) {
+                        gone.push(format!("{kind}', parameters('gatewayName'), '{below}'"));
+                    }
                 }
                 !is
             }
             Removal::Setting { .. } => true,
         });
-        taken += gone.len();
         for resource in resources.iter_mut() {
             if let Some(needs) = resource.get_mut("dependsOn").and_then(Value::as_array_mut) {
                 needs.retain(|need| !gone.iter().any(|gone| need.as_str().unwrap_or_default().contains(gone.as_str())));
@@ -643,6 +677,10 @@ impl Removal {
         match self {
             Removal::Resource { kind, told } if kind.ends_with("roleAssignments") => {
                 told.trim_end_matches('.').to_owned()
+            }
+            Removal::Resource { kind, told } if kind.starts_with(GATEWAY) => {
+                let name = told.split("{0}/").nth(1).and_then(|rest| rest.split('\'').next()).unwrap_or(told);
+                format!("of the gateway's {}: {name}", kind.trim_start_matches(GATEWAY))
             }
             Removal::Resource { told, .. } => {
                 let name = told.split('/').nth(1).and_then(|rest| rest.split('\'').next()).unwrap_or(told);
@@ -672,8 +710,8 @@ async fn whatever_is_forgotten_is_noticed() {
             // A deployment adds and changes; what is no longer in it has to be taken away.
             if let Removal::Resource { kind, told } = &removal {
                 let is = |body: &&Value| {
-                    let last = text(body, "/name").rsplit('/').next().unwrap_or_default();
-                    Removal::told_of(body) == told || told.contains(&format!("/{last}'"))
+                    let below = text(body, "/name").split_once('/').map_or("", |(_, below)| below);
+                    Removal::told_of(body) == told || told.contains(&format!("/{below}'"))
                 };
                 let deployed = bench.resources(kind).iter().find(is).cloned();
                 let deployed = deployed.unwrap_or_else(|| panic!("{removal:?} is not deployed"));
