@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use regex::Regex;
 use serde_json::{Map, Value, json};
 use toml_edit::{Document, Item, Table};
 
@@ -121,7 +122,8 @@ impl Environment {
         }
     }
 
-    /// Holds its names against the templates': a value that no template takes is a slip of the pen.
+    /// Holds its names and values against the templates': a value that no template takes is a slip of the pen, and one that
+    /// would make a name that Azure refuses is told before it is asked.
     pub(crate) fn check(&self, layers: &[Layer]) -> Result<(), Failure> {
         let declared = |layer: &Layer, name: &str| layer.template["parameters"].get(name).is_some();
         let unknown = |path: String, what: String, known: Vec<&str>| {
@@ -142,6 +144,20 @@ impl Environment {
             if let Some(name) = own.keys().find(|name| !declared(found, name)) {
                 let what = format!("{layer} has no parameter {name:?}");
                 return unknown(format!("layers.{layer}.{name}"), what, names([found]));
+            }
+        }
+        for layer in layers {
+            for (name, declared) in layer.template["parameters"].as_object().into_iter().flatten() {
+                let own = self.layers.get(&layer.name).is_some_and(|own| own.contains_key(name));
+                let path = if own { format!("layers.{}.{name}", layer.name) } else { format!("parameters.{name}") };
+                let Some(allowed) = self.value(&layer.name, name).and_then(|value| misfit(declared, value)) else {
+                    continue;
+                };
+                let about = declared["metadata"]["description"].as_str().unwrap_or_default();
+                let why = format!("{}: {name} of {} must be {allowed}", self.place(&path), layer.name);
+                let next =
+                    if about.is_empty() { "mend the line".to_owned() } else { format!("mend the line. {about}") };
+                return Err(input(why, next));
             }
         }
         Ok(())
@@ -172,6 +188,45 @@ fn names<'l>(layers: impl IntoIterator<Item = &'l Layer>) -> Vec<&'l str> {
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// What a parameter may be, if the value is not of that kind; and what it is.
+fn misfit(declared: &Value, value: &Value) -> Option<String> {
+    let kind = declared["type"].as_str().unwrap_or_default().to_lowercase();
+    let (of_kind, called) = match kind.as_str() {
+        "string" | "securestring" => (value.is_string(), "a text"),
+        "int" => (value.is_i64(), "a whole number"),
+        "bool" => (value.is_boolean(), "true or false"),
+        "array" => (value.is_array(), "a list"),
+        _ => (value.is_object(), "a table"),
+    };
+    if !of_kind {
+        return Some(format!("{called}, it is {value}"));
+    }
+    if let Some(allowed) = declared["allowedValues"].as_array().filter(|allowed| !allowed.contains(value)) {
+        let allowed: Vec<_> = allowed.iter().map(ToString::to_string).collect();
+        return Some(format!("one of {}, it is {value}", allowed.join(", ")));
+    }
+    let (size, unit) = match value {
+        Value::String(text) => (text.chars().count() as u64, "characters"),
+        Value::Array(list) => (list.len() as u64, "items"),
+        _ => (0, ""),
+    };
+    let (least, most) = (declared["minLength"].as_u64().unwrap_or(0), declared["maxLength"].as_u64());
+    if !unit.is_empty() && (size < least || most.is_some_and(|most| size > most)) {
+        let most = most.map_or(String::new(), |most| format!(" and at most {most}"));
+        return Some(format!("at least {least}{most} {unit} long, it is {value} with {size}"));
+    }
+    let number = value.as_i64().unwrap_or_default();
+    let (least, most) = (declared["minValue"].as_i64(), declared["maxValue"].as_i64());
+    if value.is_i64() && (least.is_some_and(|least| number < least) || most.is_some_and(|most| number > most)) {
+        let bounds = [least.map(|least| format!("at least {least}")), most.map(|most| format!("at most {most}"))];
+        return Some(format!("{}, it is {value}", bounds.into_iter().flatten().collect::<Vec<_>>().join(" and ")));
+    }
+    let pattern = declared["metadata"]["pattern"].as_str()?;
+    // One that is no pattern takes nothing: it would be a fault of the renderer.
+    let fits = Regex::new(pattern).is_ok_and(|pattern| value.as_str().is_some_and(|text| pattern.is_match(text)));
+    (!fits).then(|| format!("of the pattern {pattern}, it is {value}"))
 }
 
 fn line_of(text: &str, at: usize) -> usize {
@@ -348,6 +403,64 @@ mod tests {
             error: e.toml:4: orders has no parameter "c"
              next: name one of: a; or remove the line"#]]
         .assert_eq(&checked("[layers.orders]\nc = 'x'").unwrap_err());
+    }
+
+    #[test]
+    fn a_value_that_no_template_takes_is_told_with_its_line_and_what_is_allowed() {
+        // As `skein-infra` renders it: the limits come from the names that are made of the parameter.
+        let environment = json!({
+            "type": "string", "minLength": 2, "maxLength": 8,
+            "metadata": {"description": "Small letters and digits.", "pattern": "^[a-z0-9]*$"},
+        });
+        let tier = json!({"type": "string", "allowedValues": ["Consumption", "StandardV2"]});
+        let parameters = json!({
+            "environment": environment, "tier": tier, "days": {"type": "int", "minValue": 1, "maxValue": 30},
+            "flag": {"type": "bool"}, "list": {"type": "array", "maxLength": 1},
+            "odd": {"type": "string", "metadata": {"pattern": "("}},
+        });
+        let layer = |name: &str| Layer { name: name.into(), template: json!({"parameters": parameters}) };
+        let layers = [layer("orders"), layer("platform")];
+        let checked = |text: &str| {
+            let text = format!("subscription = 's'\nlocation = 'l'\n[parameters]\n{text}\n");
+            let environment = Environment::parse("e", "e.toml", &text).unwrap();
+            environment.check(&layers).map_err(|error| (error.code(), error.to_string()))
+        };
+        for text in ["dev", "d1", "12345678"] {
+            assert_eq!(checked(&format!("environment = '{text}'")), Ok(()));
+        }
+        let (code, told) = checked("days = 1\nenvironment = 'Dev_1'").unwrap_err();
+        assert_eq!(code, 2);
+        expect![[r#"
+            error: e.toml:5: environment of orders must be of the pattern ^[a-z0-9]*$, it is "Dev_1"
+             next: mend the line. Small letters and digits."#]]
+        .assert_eq(&told);
+        for (text, expected) in [
+            (
+                "environment = 'prod!'",
+                r#"e.toml:4: environment of orders must be of the pattern ^[a-z0-9]*$, it is "prod!""#,
+            ),
+            (
+                "environment = 'prüf'",
+                r#"e.toml:4: environment of orders must be of the pattern ^[a-z0-9]*$, it is "prüf""#,
+            ),
+            ("environment = 'production'", r#"at least 2 and at most 8 characters long, it is "production" with 10"#),
+            ("environment = ''", r#"at least 2 and at most 8 characters long, it is "" with 0"#),
+            ("environment = 3", "e.toml:4: environment of orders must be a text, it is 3"),
+            (
+                "environment = 'dev'\n[layers.platform]\nenvironment = 'Dev'",
+                r#"e.toml:6: environment of platform must be of the pattern ^[a-z0-9]*$, it is "Dev""#,
+            ),
+            ("tier = 'Standard'", r#"must be one of "Consumption", "StandardV2", it is "Standard""#),
+            ("days = 31", "days of orders must be at least 1 and at most 30, it is 31"),
+            ("days = '1'", r#"days of orders must be a whole number, it is "1""#),
+            ("flag = 'true'", r#"flag of orders must be true or false, it is "true""#),
+            ("list = ['a', 'b']", "at least 0 and at most 1 items long"),
+            ("odd = '('", "odd of orders must be of the pattern (,"),
+        ] {
+            let (code, told) = checked(text).unwrap_err();
+            assert!(told.contains(expected), "{text}: {told}");
+            assert_eq!(code, 2);
+        }
     }
 
     #[test]

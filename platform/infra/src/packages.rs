@@ -59,11 +59,13 @@ fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skein_model::arm::Place;
     use skein_model::{Gateway, Platform, Service};
 
     #[test]
     fn each_app_is_a_package_with_its_digest() {
-        let platform = Platform { system: "skein".into(), delivery_attempts: 1, event_minutes: 1 };
+        let platform =
+            Platform { system: "skein".into(), delivery_attempts: 1, event_minutes: 1, place: Place::default() };
         let graph = Graph::new(platform, Gateway { services: vec![] }, vec![Service::new("desk")]).unwrap();
         let (out, binaries) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let write = |service: Option<&str>, allowed| {
@@ -83,7 +85,8 @@ mod tests {
         let paths: Vec<String> = skein_package::read(&zip, None).unwrap().into_iter().map(|file| file.path).collect();
         assert!(paths.contains(&"bin/handler".into()) && paths.contains(&"events/function.json".into()), "{paths:?}");
         let error = write(None, Some(Glibc(2, 2, 0))).unwrap_err();
-        assert!(error.contains("func-desk-command") && error.contains("needs GLIBC"), "{error}");
+        assert!(error.contains("func-desk-command") && error.contains("bin/handler needs GLIBC 2."), "{error}");
+        assert!(error.contains("at most 2.2 is allowed"), "{error}");
         fs::write(binaries.path().join("desk-query"), "#!/bin/sh").unwrap();
         assert!(write(None, None).unwrap_err().contains("no 64-bit ELF file"));
     }

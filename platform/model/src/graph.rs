@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arm::Place;
 use crate::service::{App, Published, Service, Trigger};
 
 /// The platform layer: what all services share.
@@ -16,6 +17,9 @@ pub struct Platform {
     pub delivery_attempts: u32,
     /// How long Event Grid keeps trying, in minutes, at most 1,440.
     pub event_minutes: u32,
+    /// Where the descriptor stands in the source, for errors. Lost where a graph is read from a file.
+    #[serde(skip)]
+    pub place: Place,
 }
 
 /// The gateway layer.
@@ -42,8 +46,17 @@ pub struct Graph {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// A name that cannot be part of a resource's name.
-    #[error("the name {0:?} must match [a-z][a-z0-9]{{1,{1}}}")]
-    Name(String, usize),
+    #[error(
+        "the name {name:?} must match [a-z][a-z0-9]{{1,{longest}}}: it is part of a storage account's name ({place})"
+    )]
+    Name {
+        /// The name of the system or of a service.
+        name: String,
+        /// How many characters may follow the first.
+        longest: usize,
+        /// Where its descriptor stands.
+        place: Place,
+    },
     /// Two services of one name.
     #[error("two services are called {0:?}")]
     Duplicate(String),
@@ -154,13 +167,13 @@ impl Graph {
     /// # Errors
     /// See [`GraphError`].
     pub fn check(&self) -> Result<(), GraphError> {
-        name(&self.platform.system, MAX_SYSTEM_CHARS)?;
+        name(&self.platform.system, MAX_SYSTEM_CHARS, self.platform.place)?;
         bound("the number of delivery attempts", self.platform.delivery_attempts, 30)?;
         bound("the time to live of an event in minutes", self.platform.event_minutes, 1440)?;
         let mut names = BTreeSet::new();
         let mut published: Vec<(&str, &str)> = Vec::new();
         for service in &self.services {
-            name(&service.name, MAX_SERVICE_CHARS)?;
+            name(&service.name, MAX_SERVICE_CHARS, service.place)?;
             bound("the number of shards", service.shards.into(), MAX_SHARDS)?;
             bound("the number of calls in a minute", service.limits.calls_per_minute, MAX_CALLS)?;
             bound("the number of calls in a day", service.limits.calls_per_day.unwrap_or(1), MAX_CALLS)?;
@@ -225,12 +238,12 @@ impl Service {
     }
 }
 
-fn name(text: &str, most: usize) -> Result<(), GraphError> {
+fn name(text: &str, most: usize, place: Place) -> Result<(), GraphError> {
     let mut letters = text.bytes();
     let good = letters.next().is_some_and(|first| first.is_ascii_lowercase())
         && letters.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
         && (2..=most).contains(&text.len());
-    if good { Ok(()) } else { Err(GraphError::Name(text.to_owned(), most - 1)) }
+    if good { Ok(()) } else { Err(GraphError::Name { name: text.to_owned(), longest: most - 1, place }) }
 }
 
 fn bound(what: &str, value: u32, most: u32) -> Result<(), GraphError> {
@@ -252,8 +265,12 @@ mod tests {
     use super::*;
     use crate::samples::{Greet, TicketOpened, Tickets};
 
+    fn platform(system: &str) -> Platform {
+        Platform { system: system.into(), delivery_attempts: 30, event_minutes: 1440, place: Place::default() }
+    }
+
     fn graph(services: Vec<Service>) -> Result<Graph, GraphError> {
-        let platform = Platform { system: "skein".into(), delivery_attempts: 30, event_minutes: 1440 };
+        let platform = Platform { place: Place::here(), ..platform("skein") };
         let gateway = Gateway { services: services.iter().map(|service| service.name.clone()).collect() };
         Graph::new(platform, gateway, services)
     }
@@ -287,7 +304,18 @@ mod tests {
         let check = |services: Vec<Service>, expected: &str| {
             assert_eq!(graph(services).unwrap_err().to_string(), expected);
         };
-        check(vec![Service::new("Desk")], r#"the name "Desk" must match [a-z][a-z0-9]{1,12}"#);
+        for name in ["Desk", "d", "desk-2", "desk_2", "2desk", "waystoolongaword", ""] {
+            let (service, line) = (Service::new(name), line!());
+            let why = "it is part of a storage account's name (platform/model/src/graph.rs";
+            check(vec![service], &format!("the name {name:?} must match [a-z][a-z0-9]{{1,12}}: {why}:{line})"));
+            let (place, line) = (Place::here(), line!());
+            let platform = Platform { place, ..platform(if name == "waystoolongaword" { "skeinone" } else { name }) };
+            let error = Graph::new(platform, Gateway { services: vec![] }, vec![]).unwrap_err().to_string();
+            assert!(
+                error.contains("must match [a-z][a-z0-9]{1,6}: ") && error.ends_with(&format!("{line})")),
+                "{error}"
+            );
+        }
         check(vec![Service::new("desk"), Service::new("desk")], r#"two services are called "desk""#);
         check(
             vec![Service::new("desk").publishes::<TicketOpened>(), Service::new("shop").publishes::<TicketOpened>()],

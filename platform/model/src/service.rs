@@ -9,7 +9,7 @@ use crate::arm::Place;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Service {
-    /// The name: `[a-z][a-z0-9]{1,15}`, part of every resource's name.
+    /// The name: `[a-z][a-z0-9]{1,12}`, part of every resource's name.
     pub name: String,
     /// The app that takes mutations and decides: alone with the event store.
     pub command: FunctionApp,

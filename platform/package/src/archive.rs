@@ -254,15 +254,27 @@ mod tests {
             "the path \"../handler\" leads out",
         );
         assert!(write(vec![host.clone(), host.clone()], Compression::Stored, None).is_err());
-        let old = Some(Glibc(2, 2, 0));
-        if Glibc::required(&handler.bytes).unwrap().is_some() {
-            for error in [
-                write(files(), Compression::Stored, old).unwrap_err(),
-                read(&write(files(), Compression::Stored, None).unwrap(), old).unwrap_err(),
-            ] {
-                assert!(error.to_string().starts_with("bin/handler needs GLIBC 2."), "{error}");
-            }
-        }
+    }
+
+    #[test]
+    fn what_is_packaged_without_the_executable_bit_is_refused_by_name() {
+        let plain = files().into_iter().map(|file| File { executable: false, ..file }).collect();
+        let error = write(plain, Compression::Deflated, None).unwrap_err().to_string();
+        assert_eq!(error, "bin/handler has no executable bit (mode 0644): on Linux it could not be started");
+    }
+
+    #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+    #[test]
+    fn what_needs_too_new_a_glibc_is_refused_by_name_and_version() {
+        let required = Glibc::required(&files()[2].bytes).unwrap().expect("a test of GNU/Linux needs GLIBC");
+        let older = Glibc(2, required.1 - 1, 0);
+        let expected = format!(
+            "bin/handler needs GLIBC {required}, at most {older} is allowed: build it with `cargo xtask package`"
+        );
+        let archive = write(files(), Compression::Stored, Some(required)).unwrap();
+        read(&archive, Some(required)).unwrap();
+        assert_eq!(write(files(), Compression::Stored, Some(older)).unwrap_err().to_string(), expected);
+        assert_eq!(read(&archive, Some(older)).unwrap_err().to_string(), expected);
     }
 
     #[test]

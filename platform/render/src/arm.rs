@@ -139,6 +139,10 @@ impl Print {
         if let Source::Layer { layer, output } = &parameter.source {
             about.push(("from", Json::Text(format!("{layer}.{output}"))));
         }
+        // ARM has no patterns: `skein-deploy` holds values to it.
+        if let Some(letters) = parameter.letters {
+            about.push(("pattern", Json::Text(literal(letters.pattern()))));
+        }
         if !about.is_empty() {
             entries.push(("metadata", object(about)));
         }
@@ -373,7 +377,7 @@ fn item_id(template: &Template, item: &Item) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use skein_model::arm::{Nested, NewParameter, Of, Text, guid, take, tenant, unique_string};
+    use skein_model::arm::{Letters, Nested, NewParameter, Of, Text, guid, take, tenant, to_lower, unique_string};
     use skein_model::azure::actiongroups::{ActionGroup, ActionGroupActionGroup};
     use skein_model::azure::frontdoor::{
         Action, CustomRule, CustomRuleList, FirewallPolicy, MatchCondition, MatchConditionOperator, MatchVariable,
@@ -381,6 +385,7 @@ mod tests {
     };
     use skein_model::azure::keyvault::{Family, Sku, SkuName, Vault, VaultProperties};
     use skein_model::azure::servicebus::{Namespace, Queue, SBQueueProperties, SBSku, SBSkuName};
+    use skein_model::azure::storage::{self, StorageAccount, StorageAccountKind};
 
     use super::*;
 
@@ -488,7 +493,8 @@ mod tests {
     }
 
     fn bus(template: &mut Template) -> skein_model::arm::Ref<Namespace> {
-        let environment = template.parameter(NewParameter::<Text>::new("environment", "Its name.").length(1, 8));
+        let environment = NewParameter::<Text>::new("environment", "Its name.").length(1, 8).letters(Letters::Small);
+        let environment = template.parameter(environment);
         let name = join([Expr::from("sb-desk-"), environment.into()]);
         template.add("bus", name, Namespace::new("westeurope").sku(SBSku::new(SBSkuName::Standard)))
     }
@@ -529,7 +535,8 @@ mod tests {
                       "minLength": 1,
                       "maxLength": 8,
                       "metadata": {
-                        "description": "Its name."
+                        "description": "Its name.",
+                        "pattern": "^[a-z0-9]*$"
                       }
                     }
                   },
@@ -673,6 +680,21 @@ mod tests {
         template.add("taken", take(&name, 60), Namespace::new("westeurope"));
         let unique = unique_string([name.clone()]);
         template.add("good", join([Expr::from("sb-"), unique.into()]), Namespace::new("westeurope"));
+        let held = |name: &str, letters| NewParameter::<Text>::new(name, "").length(6, 20).letters(letters);
+        let wide = template.parameter(held("wideName", Letters::Wide));
+        let hyphens = template.parameter(held("hyphensName", Letters::Hyphens));
+        let capitals = template.parameter(held("capitalsName", Letters::Plain));
+        template.add("wide", join([Expr::from("sb-"), wide.into()]), Namespace::new("westeurope"));
+        template.add("hyphens", join([Expr::from("sb-"), hyphens.into()]), Namespace::new("westeurope"));
+        let account = |name: Of<Text>| {
+            let sku = storage::Sku::new(storage::SkuName::StandardLrs);
+            let body = StorageAccount::new(StorageAccountKind::StorageV2, "westeurope", sku);
+            (join([Expr::from("st"), name.into()]), body)
+        };
+        let (name, body) = account(capitals.clone());
+        template.add("capitals", name, body);
+        let (name, body) = account(to_lower(capitals));
+        template.add("small", name, body);
         let length = "the name of Microsoft.ServiceBus/namespaces is between";
         refused(
             &template,
@@ -681,6 +703,9 @@ mod tests {
                 r#"letters: the name "sb_desk_1" of Microsoft.ServiceBus/namespaces must have letters, digits and hyphens"#,
                 "free: nothing bounds the length of the name of Microsoft.ServiceBus/namespaces",
                 &format!("taken: {length} 0 and 60 characters long"),
+                "taken: nothing holds the name of Microsoft.ServiceBus/namespaces to letters, digits and hyphens",
+                "wide: nothing holds the name of Microsoft.ServiceBus/namespaces to letters, digits and hyphens",
+                "capitals: nothing holds the name of Microsoft.Storage/storageAccounts to small letters and digits",
             ],
         );
 

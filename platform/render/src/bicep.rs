@@ -195,9 +195,16 @@ impl<'t> Print<'t> {
             decorate("minLength", &shortest.to_string());
             decorate("maxLength", &longest.to_string());
         }
-        // Whoever deploys reads here which layer's output it is.
-        if let Source::Layer { layer, output } = &parameter.source {
-            decorate("metadata", &format!("{{ from: {} }}", text(&format!("{layer}.{output}"))));
+        // Whoever deploys reads here which layer's output it is, and what a value must match.
+        let from = match &parameter.source {
+            Source::Layer { layer, output } => Some(("from", format!("{layer}.{output}"))),
+            _ => None,
+        };
+        let pattern = parameter.letters.map(|letters| ("pattern", letters.pattern().to_owned()));
+        let told: Vec<String> =
+            from.into_iter().chain(pattern).map(|(key, value)| format!("{key}: {}", text(&value))).collect();
+        if !told.is_empty() {
+            decorate("metadata", &format!("{{ {} }}", told.join(", ")));
         }
         let default = parameter.default.as_ref().map(|default| self.value(default, 0));
         Declaration { name: &parameter.name, kind: parameter.kind, decorators, default, value: String::new() }

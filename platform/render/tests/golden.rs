@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use expect_test::{expect, expect_file};
-use skein_model::arm::{Parameter, Text};
+use skein_model::arm::{Parameter, Place, Text};
 use skein_model::{App, Gateway, Graph, Handled, Limits, Platform, Published, Service};
 use skein_render::{Grant, Layer, RenderError, Role, Thing, check, layers, package, render};
 
 fn graph() -> Graph {
-    let platform = Platform { system: "skein".into(), delivery_attempts: 30, event_minutes: 1440 };
+    let platform =
+        Platform { system: "skein".into(), delivery_attempts: 30, event_minutes: 1440, place: Place::here() };
     let gateway = Gateway { services: vec!["desk".into()] };
     let mut desk = Service::new("desk").sends_to("hall").personal();
     desk.publishes = vec![published("desk.TicketOpened.v1", "ticket")];
@@ -286,7 +287,7 @@ fn what_no_layer_makes_or_tells_is_refused() {
     graph.services[1].name = "receptionists".into();
     let errors = layers(&graph).expect_err("a name is too long");
     let long = errors.iter().position(|error| error.to_string().contains("store0")).expect("it is told");
-    expect!["receptionists (platform/render/tests/golden.rs): service.store0: the name of Microsoft.Storage/storageAccounts is between 28 and 28 characters long, it must be between 3 and 24 (platform/render/src/layers/mod.rs:338)"].assert_eq(&told(&errors[long..=long]));
+    expect!["receptionists (platform/render/tests/golden.rs): service.store0: the name of Microsoft.Storage/storageAccounts is between 28 and 28 characters long, it must be between 3 and 24 (platform/render/src/layers/mod.rs:340)"].assert_eq(&told(&errors[long..=long]));
 }
 
 #[test]

@@ -81,6 +81,7 @@ pub(crate) async fn main(parser: lexopt::Parser) -> Result<u8, Failure> {
     };
     let environment = Environment::read(&options.environments, &options.env)?;
     let layers = layers::read(&options.rendered)?;
+    environment.check(&layers)?;
     let credential = azure_cli().map_err(|error| Failure::NoToken { why: error.to_string() })?;
     let bootstrap = Bootstrap::new(environment, &layers, GRAPH, credential.clone(), credential)?;
     bootstrap.check()?;

@@ -78,8 +78,11 @@ pub fn machine_glibc() -> Option<Glibc> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::error::Error as _;
+
     use skein_package::{Compression, File, write};
+
+    use super::*;
 
     fn publish(folder: &Path, executable: &Path) -> (PathBuf, String) {
         let host = br#"{"customHandler":{"description":{"defaultExecutablePath":"bin/handler"}}}"#;
@@ -117,7 +120,18 @@ mod tests {
         if Glibc::required(&fs::read(std::env::current_exe().unwrap()).unwrap()).unwrap().is_some() {
             let error = unpack(&zip, &digest, &root, Some("2.0".parse().unwrap())).unwrap_err();
             assert!(matches!(error, UnpackError::Package(_, PackageError::Glibc { .. })), "{error}");
+            let why = error.source().unwrap().to_string();
+            assert!(why.starts_with("bin/handler needs GLIBC 2.") && why.contains("at most 2.0 is allowed"), "{why}");
         }
+        // As a tool writes it that knows no modes: in the list of files, which ends the archive, 0755 becomes 0644.
+        let mut bytes = fs::read(&zip).unwrap();
+        let mode = bytes.windows(4).rposition(|four| four == [0, 0, 0xed, 0x81]).expect("the mode is in it");
+        bytes[mode + 2] = 0xa4;
+        let changed = folder.path().join("changed.zip");
+        fs::write(&changed, &bytes).unwrap();
+        let error = unpack(&changed, &skein_package::digest(&bytes), &root, None).unwrap_err();
+        let why = error.source().unwrap().to_string();
+        assert!(why.starts_with("bin/handler has no executable bit (mode 0644)"), "{why}");
         let mut bytes = fs::read(&zip).unwrap();
         bytes.push(0);
         fs::write(&zip, bytes).unwrap();

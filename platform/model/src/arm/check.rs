@@ -135,6 +135,14 @@ pub enum FlawKind {
     /// A name whose length nobody bounds.
     #[error("nothing bounds the length of the name of {0}: give its parameter a length")]
     Unbounded(&'static str),
+    /// A name of which any character may be a part.
+    #[error("nothing holds the name of {kind} to {letters}: give its parameter letters")]
+    AnyLetters {
+        /// The type.
+        kind: &'static str,
+        /// What it may have.
+        letters: Letters,
+    },
     /// A name or a condition that is known only after other resources were deployed.
     #[error("{0} hangs on what is known only while resources are deployed")]
     Late(String),
@@ -159,8 +167,92 @@ pub enum FlawKind {
     },
 }
 
-/// How long a value can be, where that is known.
-type Span = (usize, Option<usize>);
+/// What a text can be, as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    shortest: usize,
+    longest: Option<usize>,
+    characters: Characters,
+}
+
+/// Which characters a text can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Characters {
+    /// Any at all.
+    Any,
+    /// Of the first 128 of Unicode those whose bit is set.
+    These(u128),
+}
+
+impl Characters {
+    fn of(text: &str) -> Self {
+        text.chars()
+            .fold(Characters::These(0), |all, letter| all.and(u7(letter).map_or(Characters::Any, Characters::These)))
+    }
+
+    fn that(take: impl Fn(&str) -> bool) -> Self {
+        Characters::of(&(0..=127u8).map(char::from).filter(|letter| take(&letter.to_string())).collect::<String>())
+    }
+
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Characters::These(one), Characters::These(other)) => Characters::These(one | other),
+            _ => Characters::Any,
+        }
+    }
+
+    fn lower(self) -> Self {
+        const CAPITALS: u128 = ((1 << 26) - 1) << b'A';
+        match self {
+            Characters::Any => Characters::Any,
+            Characters::These(these) => Characters::These(these & !CAPITALS | (these & CAPITALS) << (b'a' - b'A')),
+        }
+    }
+
+    fn are(self, letters: Letters) -> bool {
+        match (self, Characters::that(|text| letters.take(text))) {
+            (Characters::These(these), Characters::These(taken)) => these & !taken == 0,
+            _ => false,
+        }
+    }
+}
+
+/// A character's bit, if it is one of the first 128.
+fn u7(letter: char) -> Option<u128> {
+    letter.is_ascii().then(|| 1 << u32::from(letter))
+}
+
+impl Span {
+    /// Nothing is known.
+    const ANY: Span = Span { shortest: 0, longest: None, characters: Characters::Any };
+
+    fn of(text: &str) -> Self {
+        let length = text.chars().count();
+        Span { shortest: length, longest: Some(length), characters: Characters::of(text) }
+    }
+
+    /// One or the other.
+    fn or(self, other: Self) -> Self {
+        Span {
+            shortest: self.shortest.min(other.shortest),
+            longest: self.longest.zip(other.longest).map(|(one, other)| one.max(other)),
+            characters: self.characters.and(other.characters),
+        }
+    }
+
+    /// The one, then the other.
+    fn then(self, next: Self) -> Self {
+        Span {
+            shortest: self.shortest + next.shortest,
+            longest: self.longest.zip(next.longest).map(|(one, next)| one + next),
+            characters: self.characters.and(next.characters),
+        }
+    }
+
+    fn exactly(length: usize, characters: &str) -> Self {
+        Span { shortest: length, longest: Some(length), characters: Characters::of(characters) }
+    }
+}
 
 impl Template {
     /// Tells everything that is wrong with the template.
@@ -192,10 +284,14 @@ impl Check {
             .parameters
             .iter()
             .map(|parameter| {
-                let listed = parameter.allowed.iter().map(|text| text.len());
-                let bounds = listed.clone().min().zip(listed.max()).or(parameter.length);
-                let span = bounds.map(|(least, most)| (least, Some(most)));
-                (parameter.name.clone(), given.get(&parameter.name).copied().or(span).unwrap_or((0, None)))
+                let listed = parameter.allowed.iter().map(|text| Span::of(text)).reduce(Span::or);
+                let declared = || {
+                    let letters = parameter.letters.map(|letters| Characters::that(|text| letters.take(text)));
+                    let (shortest, longest) = parameter.length.map_or((0, None), |(least, most)| (least, Some(most)));
+                    Span { shortest, longest, characters: letters.unwrap_or(Characters::Any) }
+                };
+                let span = given.get(&parameter.name).copied().or(listed).unwrap_or_else(declared);
+                (parameter.name.clone(), span)
             })
             .collect();
         for parameter in &template.parameters {
@@ -398,7 +494,7 @@ impl Check {
             return; // A flaw already.
         }
         let rule = NameRule::of(kind);
-        let (shortest, longest) = self.span(template, name, spans);
+        let Span { shortest, longest, characters } = self.span(template, name, spans);
         match longest {
             None => self.flaw(symbol, place, FlawKind::Unbounded(kind)),
             Some(longest) if shortest < rule.shortest || longest > rule.longest => {
@@ -423,39 +519,45 @@ impl Check {
         let wrong = wrong.or_else(|| (!begins).then(|| text(first)).flatten());
         if let Some(name) = wrong.or_else(|| (!ends).then(|| text(last)).flatten()) {
             self.flaw(symbol, place, FlawKind::Letters { name, kind, letters: rule.letters });
+        } else if longest.is_some() && !characters.are(rule.letters) {
+            self.flaw(symbol, place, FlawKind::AnyLetters { kind, letters: rule.letters });
         }
     }
 
     fn span(&self, template: &Template, expr: &Expr, spans: &BTreeMap<String, Span>) -> Span {
         match expr {
-            Expr::Literal(Value::Text(text)) => (text.chars().count(), Some(text.chars().count())),
-            Expr::Parameter(name) => spans.get(name).copied().unwrap_or((0, None)),
+            Expr::Literal(Value::Text(text)) => Span::of(text),
+            Expr::Parameter(name) => spans.get(name).copied().unwrap_or(Span::ANY),
             Expr::Variable(name) => {
                 let value = template.variables.iter().find(|variable| variable.name == *name);
-                value.map_or((0, None), |variable| match &variable.value {
+                value.map_or(Span::ANY, |variable| match &variable.value {
                     Value::Expr(expr) => self.span(template, expr, spans),
-                    Value::Text(text) => (text.len(), Some(text.len())),
-                    _ => (0, None),
+                    Value::Text(text) => Span::of(text),
+                    _ => Span::ANY,
                 })
             }
-            Expr::Join(parts) => parts
-                .iter()
-                .map(|part| self.span(template, part, spans))
-                .fold((0, Some(0)), |sum, part| (sum.0 + part.0, sum.1.zip(part.1).map(|(sum, part)| sum + part))),
-            Expr::Call("uniqueString", _) => (13, Some(13)),
-            Expr::Call("guid", _) => (36, Some(36)),
+            Expr::Join(parts) => {
+                parts.iter().map(|part| self.span(template, part, spans)).fold(Span::of(""), Span::then)
+            }
+            Expr::Call("uniqueString", _) => Span::exactly(13, "abcdefghijklmnopqrstuvwxyz234567"),
+            Expr::Call("guid", _) => Span::exactly(36, "0123456789abcdef-"),
             Expr::Call("toLower", inputs) => {
-                inputs.first().map_or((0, None), |input| self.span(template, input, spans))
+                let input = inputs.first().map_or(Span::ANY, |input| self.span(template, input, spans));
+                Span { characters: input.characters.lower(), ..input }
             }
             Expr::Call("take", inputs) => {
                 let most = match inputs.get(1) {
                     Some(Expr::Literal(Value::Int(most))) => usize::try_from(*most).unwrap_or(0),
-                    _ => return (0, None),
+                    _ => return Span::ANY,
                 };
-                let (shortest, longest) = inputs.first().map_or((0, None), |input| self.span(template, input, spans));
-                (shortest.min(most), Some(longest.map_or(most, |longest| longest.min(most))))
+                let input = inputs.first().map_or(Span::ANY, |input| self.span(template, input, spans));
+                Span {
+                    shortest: input.shortest.min(most),
+                    longest: Some(input.longest.map_or(most, |longest| longest.min(most))),
+                    characters: input.characters,
+                }
             }
-            _ => (0, None),
+            _ => Span::ANY,
         }
     }
 

@@ -82,6 +82,18 @@ impl Letters {
         })
     }
 
+    /// What a text of these characters alone matches.
+    pub fn pattern(self) -> &'static str {
+        match self {
+            Letters::Small => "^[a-z0-9]*$",
+            Letters::Plain => "^[A-Za-z0-9]*$",
+            Letters::Hyphens => "^[A-Za-z0-9-]*$",
+            Letters::Uuid => "^[A-Fa-f0-9-]*$",
+            Letters::Wide => r"^[A-Za-z0-9_.()-]*$",
+            Letters::Most => r"^[^*#&+:<>?/\\\s\x00-\x1f\x7f-\x9f]*$",
+        }
+    }
+
     /// Whether a name may begin with this character.
     pub fn begin(self, letter: char) -> bool {
         match self {

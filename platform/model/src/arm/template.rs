@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 
 use super::expr::{Expr, Target};
+use super::names::Letters;
 use super::value::{Int, Key, List, Object, Of, Secret, Text, Value};
 use super::{Child, Extension, Kind, OnlyOne, ResourceType, TopLevel};
 
@@ -98,6 +99,8 @@ pub struct Parameter {
     pub default: Option<Value>,
     /// The shortest and the longest text.
     pub length: Option<(usize, usize)>,
+    /// The characters that a text may have, where they are held to some.
+    pub letters: Option<Letters>,
     /// What it means.
     pub about: String,
     /// Who gives it.
@@ -327,6 +330,7 @@ impl<T: ParameterType> NewParameter<T> {
             allowed: T::ALLOWED.to_vec(),
             default: None,
             length: None,
+            letters: None,
             about: about.to_owned(),
             source: Source::Environment,
             place: Place::here(),
@@ -345,6 +349,13 @@ impl<T: ParameterType> NewParameter<T> {
     #[must_use]
     pub fn length(mut self, shortest: usize, longest: usize) -> Self {
         self.parameter.length = Some((shortest, longest));
+        self
+    }
+
+    /// With texts of these characters only. ARM cannot say it: `skein-deploy` holds values to it.
+    #[must_use]
+    pub fn letters(mut self, letters: Letters) -> Self {
+        self.parameter.letters = Some(letters);
         self
     }
 

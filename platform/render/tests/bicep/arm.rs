@@ -50,7 +50,7 @@ impl Read {
         if let Some((other, _)) = entries(json).find(|(key, _)| !seen.contains(&key.as_str())) {
             return Err(format!("a parameter's {other} is not understood"));
         }
-        seen = vec!["description", "from"];
+        seen = vec!["description", "from", "pattern"];
         if let Some((other, _)) = entries(&json["metadata"]).find(|(key, _)| !seen.contains(&key.as_str())) {
             return Err(format!("a parameter's metadata.{other} is not understood"));
         }
@@ -63,6 +63,7 @@ impl Read {
             longest: get(json, "maxLength")?,
             about: get(&json["metadata"], "description")?,
             from: get(&json["metadata"], "from")?,
+            pattern: get(&json["metadata"], "pattern")?,
         })
     }
 

@@ -24,6 +24,7 @@ pub struct Parameter {
     pub longest: Option<Term>,
     pub about: Option<Term>,
     pub from: Option<Term>,
+    pub pattern: Option<Term>,
 }
 
 /// A resource, or a deployment within the template.

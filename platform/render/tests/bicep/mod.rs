@@ -174,6 +174,7 @@ fn planted_differences_are_told() {
     check(desk, "param appAudience string", "param appAudience int", "the parameter appAudience is");
     check(desk, "= 'https://{0}.azurewebsites.net'", "", "the parameter siteUrl is");
     check(desk, "@minLength(2)", "@minLength(3)", "the parameter environment is");
+    check(desk, "pattern: '^[a-z0-9]*$'", "pattern: '^[a-z]*$'", "the parameter environment is");
     check(desk, "  'Standard_GZRS'\n", "", "the parameter storageRedundancy is");
     check(desk, "'platform.topicId'", "'platform.topicName'", "the parameter topicId is");
     check(desk, "@description('The topic\\'s id.')", "@secure()", "the parameter topicId is");

@@ -196,8 +196,11 @@ impl<'t> Read<'t> {
                     parameter.secure = true;
                     continue;
                 }
-                ("metadata", [Term::Object(entries)]) if entries.keys().eq(["from"]) => {
+                ("metadata", [Term::Object(entries)])
+                    if entries.keys().all(|key| ["from", "pattern"].contains(&key.as_str())) =>
+                {
                     parameter.from = entries.get("from").cloned();
+                    parameter.pattern = entries.get("pattern").cloned();
                     continue;
                 }
                 ("description", [_]) => &mut parameter.about,

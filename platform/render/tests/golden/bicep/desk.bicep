@@ -5,6 +5,7 @@ targetScope = 'subscription'
 @description('The environment\'s name, part of every group\'s name: small letters and digits.')
 @minLength(2)
 @maxLength(8)
+@metadata({ pattern: '^[a-z0-9]*$' })
 param environment string
 
 @description('The region of every resource.')
