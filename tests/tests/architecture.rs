@@ -173,6 +173,9 @@ fn each_crate_knows_only_whom_it_may() {
                 &|name| ["skein-kind", "skein-policies"].contains(&name),
                 "policies are executed without the rest",
             ),
+            ("gateway/graph", _) => {
+                forbid(&known, &|name| name == "skein-kind", "schemas and documents are text, whosever they are")
+            }
             ("gateway/policies", _) => forbid(&known, &|_| false, "policies are values by themselves"),
             ("xtask", _) => {
                 forbid(
@@ -207,6 +210,7 @@ fn what_is_pure_reaches_no_runtime_and_the_sdk_no_azure() {
                 "platform/arm",
                 "platform/model",
                 "platform/render",
+                "gateway/graph",
                 "gateway/infra",
                 "gateway/policies",
                 "platform/sdk/kind",

@@ -8,7 +8,11 @@
 //! The envelope is read as leniently as JSON parsers in the field are: comments, single quotes, unquoted names, the last
 //! of members with one name. What executes the request is strict.
 
+mod nesting;
+
 use std::fmt;
+
+pub use nesting::nesting;
 
 /// The largest body that has a kind, in UTF-16 units.
 pub const MAX_BODY_UNITS: usize = 262_144;

@@ -1,0 +1,9 @@
+//! One graph of the real schemas, and of toy ones against an executor of the whole.
+
+mod committed;
+mod compose;
+mod generated;
+mod merge;
+mod reference;
+mod split;
+mod toy;
