@@ -66,6 +66,11 @@ impl Recorder {
         lock(&self.calls).drain(..).filter(|(name, _)| name == table).map(|(_, call)| call).collect()
     }
 
+    /// The calls to all tables since the last time, in order.
+    pub fn all_calls(&self) -> Vec<Call> {
+        lock(&self.calls).drain(..).map(|(_, call)| call).collect()
+    }
+
     /// What happens to the next transactions, one after the other.
     pub fn accidents(&self, accidents: impl IntoIterator<Item = Accident>) {
         lock(&self.accidents).extend(accidents);
