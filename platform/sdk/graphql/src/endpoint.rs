@@ -11,6 +11,7 @@ use skein_kind::{Kind, classify};
 
 use crate::error::finished;
 use crate::guard::Api;
+use crate::media;
 
 /// How deep the fields of an operation may be nested.
 pub const MAX_DEPTH: usize = 10;
@@ -102,6 +103,8 @@ pub struct HttpAnswer {
 /// Why a request is refused before it is executed.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
+    #[error("an answer is {} or {}, and the client accepts neither", media::RESPONSE, media::JSON)]
+    Media,
     #[error("the body is no GraphQL request in JSON: {0}")]
     Json(String),
     #[error("{0}")]
@@ -125,6 +128,7 @@ enum Refused {
 impl Refused {
     fn code(&self) -> &'static str {
         match self {
+            Refused::Media => "NOT_ACCEPTABLE",
             Refused::Json(_) => "BAD_REQUEST",
             Refused::Parse(_) => "GRAPHQL_PARSE_FAILED",
             Refused::Operation => "OPERATION_RESOLUTION_FAILURE",
@@ -151,9 +155,11 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
     /// Answers a request's body for whoever asks; `accept` is the header of that name.
     pub async fn answer(&self, body: &[u8], accept: Option<&str>, caller: Caller) -> HttpAnswer {
         let trace_id = caller.trace.correlation_id.clone();
-        let modern = accept.is_some_and(|accept| accept.contains("application/graphql-response+json"));
-        let content_type = if modern { "application/graphql-response+json" } else { "application/json" };
-        let (status, mut response) = match self.accepted(body, caller) {
+        let accepted = media::accepted(accept);
+        let content_type = accepted.unwrap_or(media::JSON);
+        let modern = content_type == media::RESPONSE;
+        let request = accepted.ok_or(Refused::Media).and_then(|_| self.accepted(body, caller));
+        let (status, mut response) = match request {
             Ok(request) => {
                 let response = self.api.execute(request).await;
                 // Nothing was executed: the older media type says so in the body only.
@@ -165,7 +171,8 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
                 let mut extensions = ErrorExtensionValues::default();
                 extensions.set("code", refused.code());
                 error.extensions = Some(extensions);
-                (400, Response::from_errors(vec![error]))
+                let status = if matches!(refused, Refused::Media) { 406 } else { 400 };
+                (status, Response::from_errors(vec![error]))
             }
         };
         response.errors = response.errors.into_iter().map(|error| finished(error, &trace_id)).collect();

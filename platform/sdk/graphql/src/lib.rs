@@ -36,6 +36,7 @@ mod connection;
 mod endpoint;
 mod error;
 mod guard;
+mod media;
 mod personal;
 mod status;
 

@@ -632,6 +632,17 @@ async fn the_newer_media_type_tells_a_refused_document_by_its_status() {
 }
 
 #[tokio::test]
+async fn who_accepts_no_answer_is_told_so_before_anything_is_executed() {
+    let desk = desk(Handling::Never);
+    let body = json!({"query": "{ nested { value } }"}).to_string();
+    let answer = desk.queries.answer(body.as_bytes(), Some("text/html"), caller("ann")).await;
+    assert_eq!((answer.status, answer.content_type), (406, "application/json"));
+    assert_eq!(answer.outcome.as_deref(), Some("NOT_ACCEPTABLE"));
+    let answer: Value = serde_json::from_str(&answer.body).unwrap();
+    assert!(answer["errors"][0]["extensions"]["traceId"].is_string() && answer["data"].is_null(), "{answer}");
+}
+
+#[tokio::test]
 async fn depth_and_complexity_are_limited() {
     let desk = desk(Handling::Never);
     let deep =
