@@ -74,9 +74,9 @@ fn what_is_deployed_is_known_and_changes_as_planned() {
     // One setting of one app.
     let rendered = state.join("render");
     let changed = target.with_rendered(&rendered, &folder.path().join("changed"), |layer, template| {
-        let resources =
-            template.pointer_mut("/resources/1/properties/template/resources").and_then(Value::as_array_mut);
-        for resource in resources.into_iter().flatten().filter(|_| layer == "orders") {
+        let nested = template["resources"].as_array_mut().into_iter().flatten();
+        let nested = nested.filter_map(|one| one.pointer_mut("/properties/template/resources")?.as_array_mut());
+        for resource in nested.flatten().filter(|_| layer == "orders") {
             let name = resource["name"].as_str().unwrap_or_default();
             if name.contains("func-orders-query") && name.contains("/appsettings") {
                 resource["properties"]["SKEIN_INTROSPECTION"] = "false".into();

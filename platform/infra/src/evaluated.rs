@@ -174,6 +174,26 @@ fn roles_in_time(graph: &Graph) {
         assert!(pairs.insert((scope, principal, role["properties"]["roleDefinitionId"].to_string())), "twice: {id}");
         assert_eq!(name.len(), 36, "{id}");
     }
+    // A reference to a secret is followed when the settings are written, and on Azure not again for a day.
+    let mut references = 0;
+    for (id, body) in resources.iter().filter(|(id, _)| id.ends_with("/config/appsettings")) {
+        let settings = body["properties"].as_object().unwrap();
+        for (setting, value) in settings {
+            let Some(secret) = value.as_str().and_then(|value| value.split("SecretName=").nth(1)) else { continue };
+            let secret = format!("/secrets/{}/providers/microsoft.authorization", secret.trim_end_matches(')'));
+            let client = settings["AZURE_CLIENT_ID"].as_str().unwrap();
+            let principal = client.replace("client of", "principal of");
+            let role = order
+                .iter()
+                .find(|role| {
+                    role.contains(&secret) && resources[*role]["properties"]["principalId"] == principal.as_str()
+                })
+                .unwrap_or_else(|| panic!("{principal} may not read what {setting} of {id} refers to"));
+            assert!(place(role) < place(id), "{id} comes before the role that {setting} needs");
+            references += 1;
+        }
+    }
+    assert!(references > 0, "no setting refers to a secret");
     for (id, body) in resources.iter().filter(|(id, _)| id.contains("/eventsubscriptions/")) {
         let queue = &body["properties"]["deliveryWithResourceIdentity"]["destination"]["properties"]["resourceId"];
         let queue = queue.as_str().unwrap().to_lowercase();

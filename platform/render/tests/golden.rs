@@ -305,7 +305,7 @@ fn a_changed_property_is_a_changed_line() {
     expect![[r#"
         arm/desk.json: "eventTimeToLiveInMinutes": 1440 → "eventTimeToLiveInMinutes": 60
         arm/hall.json: "eventTimeToLiveInMinutes": 1440 → "eventTimeToLiveInMinutes": 60
-        bicep/desk/platform.bicep: eventTimeToLiveInMinutes: 1440 → eventTimeToLiveInMinutes: 60
+        bicep/desk/events.bicep: eventTimeToLiveInMinutes: 1440 → eventTimeToLiveInMinutes: 60
         bicep/hall/platform.bicep: eventTimeToLiveInMinutes: 1440 → eventTimeToLiveInMinutes: 60"#]]
     .assert_eq(&lines.join("\n"));
 }

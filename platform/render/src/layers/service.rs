@@ -50,26 +50,29 @@ pub(super) fn layer(graph: &Graph, service: &Service, policies: &Policies) -> La
 
     let senders = senders(graph, service);
     let identities = Identities::declare(&mut template, &base, &given, &senders);
+
+    // First of all: a Key Vault reference is followed when an app's settings are written, and not again for a day.
+    let mut nested = Nested::new();
+    in_platform(graph, service, &mut nested, &given, &identities, &mut grants, &mut needs);
+    let name = format!("{PLATFORM}-{}", service.name);
+    let rights = template.nest("platform", name, &given.platform_group, nested);
+
     let mut nested = Nested::new();
     let inside = base.pass(&mut nested);
     let own = Own::build(graph, service, inside, &mut nested, &given, &identities, &mut grants, &mut needs);
     let deployment = template.nest("service", service.name.as_str(), group.name(), nested);
     template.after(deployment.symbol(), group.symbol());
+    template.after(deployment.symbol(), rights.symbol());
 
-    let mut nested = Nested::new();
-    let pass = |output: &OutputRef<Text>| deployment.output(output);
-    in_platform(
-        graph,
-        service,
-        &mut nested,
-        &given,
-        &identities,
-        own.events.as_ref().map(pass),
-        &mut grants,
-        &mut needs,
-    );
-    let name = format!("{PLATFORM}-{}", service.name);
-    template.nest("platform", name, &given.platform_group, nested);
+    if let Some(events) = &own.events {
+        let mut nested = Nested::new();
+        let name = nested.pass::<Text>("topicName", &given.topic_name);
+        let topic = nested.template.existing::<Topic>("topic", name);
+        let queue = nested.pass::<Text>("eventsQueueId", deployment.output(events));
+        subscription(graph, service, &mut nested, &given, &topic, queue, &mut needs);
+        let name = format!("events-{}", service.name);
+        template.nest("events", name, &given.platform_group, nested);
+    }
 
     let mut nested = Nested::new();
     in_gateway(
@@ -585,15 +588,14 @@ impl Places for Computed<'_> {
     }
 }
 
-/// What the service puts into the platform's group: roles on what is shared, and its subscription.
-#[expect(clippy::too_many_arguments, reason = "what one service is made of")]
+/// What the service puts into the platform's group: roles on what is shared, and queues in a namespace that is, with the
+/// subscription that delivers there.
 fn in_platform(
     graph: &Graph,
     service: &Service,
     nested: &mut Nested,
     given: &Given,
     identities: &Identities,
-    events: Option<Of<Text>>,
     grants: &mut Vec<Grant>,
     needs: &mut Vec<Need>,
 ) {
@@ -623,16 +625,27 @@ fn in_platform(
         let thing = Thing::Secret(TELEMETRY_SECRET.to_owned());
         assign(inner, grants, &principal, Role::SecretsUser, &secret, thing);
     }
-    let shared = given.bus.as_ref().map(|(name, _)| {
+    if let Some((name, _)) = given.bus.as_ref() {
         let name = nested.pass::<Text>("busName", name);
         let bus = nested.template.existing::<Namespace>("bus", name);
-        Queues::build(graph, service, nested, &bus, given, identities, grants, needs)
-    });
-    let (queue, role) = match (shared, events) {
-        (Some(Queues { events, delivery: Some(role) }), _) => (events.id(), Some(role)),
-        (None, Some(events)) => (nested.pass::<Text>("eventsQueueId", events), None),
-        _ => return,
-    };
+        let Queues { events, delivery } = Queues::build(graph, service, nested, &bus, given, identities, grants, needs);
+        if let Some(role) = delivery {
+            subscription(graph, service, nested, given, &topic, events.id(), needs);
+            nested.template.after("subscription", &role);
+        }
+    }
+}
+
+/// What brings the service the events that it handles.
+fn subscription(
+    graph: &Graph,
+    service: &Service,
+    nested: &mut Nested,
+    given: &Given,
+    topic: &Ref<Topic>,
+    queue: Of<Text>,
+    needs: &mut Vec<Need>,
+) {
     let account = nested.pass::<Text>("deadLetterAccountId", &given.dead_letter_account_id);
     let identity = || EventSubscriptionIdentity::new().r#type(EventSubscriptionIdentityType::SystemAssigned);
     let destination = ServiceBusQueueEventSubscriptionDestination::new()
@@ -657,11 +670,7 @@ fn in_platform(
                 .event_time_to_live_in_minutes(graph.platform.event_minutes),
         );
     let subscription = EventSubscription::new().properties(properties);
-    nested.template.child("subscription", &topic, service.name.as_str(), subscription);
-    // Where the queue is made in a deployment before this one, so is the role.
-    if let Some(role) = role {
-        nested.template.after("subscription", &role);
-    }
+    nested.template.child("subscription", topic, service.name.as_str(), subscription);
     let grant = Grant {
         who: TOPIC.to_owned(),
         role: Role::QueueSender,

@@ -110,6 +110,7 @@ fn planted_differences_are_told() {
     };
     let (desk, service) = ("bicep/desk.bicep", "bicep/desk/service.bicep");
     let (platform, gateway) = ("bicep/desk/platform.bicep", "bicep/desk/gateway.bicep");
+    let events = "bicep/desk/events.bicep";
     // A resource: its type, version, name, parent, what it is put on, whether it is there.
     let bus = r#""sb-skein-desk-"<suffix>"/"#;
     check(service, "s/queues@", "s/topics@", &format!("the resource Microsoft.ServiceBus/namespaces/queues {bus}"));
@@ -118,14 +119,14 @@ fn planted_differences_are_told() {
     check(service, "name: 'commands'", "name: 'orders'", &format!("{bus}orders\" is too much"));
     check(gateway, "parent: api", "parent: gateway", "is not below Microsoft.ApiManagement/service");
     check(platform, "scope: personalKey", "scope: vault", "on [Microsoft.KeyVault/vaults <vaultName>] is too much");
-    check(platform, "\nresource subscription '", "\n// resource subscription '", "is no Bicep");
+    check(events, "\nresource subscription '", "\n// resource subscription '", "is no Bicep");
     // Its values: another, one less, one more, another type, a list's order, a list's length.
     check(service, "requiresSession: true", "requiresSession: false", "properties.requiresSession is false, not true");
     check(service, "    requiresSession: true\n", "", "the value requiresSession is missing");
     check(service, "requiresSession: true", "requiresSession: true\n    a: 1", "the value a is too much");
     check(service, "maxDeliveryCount: 100", "maxDeliveryCount: '100'", r#"maxDeliveryCount is "100", not 100"#);
-    check(platform, "'guest:'", "'guests:'", r#"values[0] is "guests:", not "guest:""#);
-    check(platform, "            'guest:'\n", "", r#"values is ["ticket:"], not ["guest:", "ticket:"]"#);
+    check(events, "'guest:'", "'guests:'", r#"values[0] is "guests:", not "guest:""#);
+    check(events, "            'guest:'\n", "", r#"values is ["ticket:"], not ["guest:", "ticket:"]"#);
     // Conditions: another, none.
     check(service, "if (operatorsId != '')", "if (operatorsId == '')", "condition is equals(");
     check(service, "= if (operatorsId != '') {", "= {", "has no condition");

@@ -136,6 +136,20 @@ resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   }
 }
 
+module platform 'desk/platform.bicep' = {
+  name: 'platform-desk'
+  scope: resourceGroup(platformGroup)
+  params: {
+    topicName: topicName
+    telemetryName: telemetryName
+    vaultName: vaultName
+    identityDeskCommandId: identityDeskCommand.id
+    identityDeskCommandPrincipalId: identityDeskCommand.properties.principalId
+    identityDeskQueryId: identityDeskQuery.id
+    identityDeskQueryPrincipalId: identityDeskQuery.properties.principalId
+  }
+}
+
 module service 'desk/service.bicep' = {
   name: 'desk'
   scope: group
@@ -170,19 +184,16 @@ module service 'desk/service.bicep' = {
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
   }
+  dependsOn: [
+    platform
+  ]
 }
 
-module platform 'desk/platform.bicep' = {
-  name: 'platform-desk'
+module events 'desk/events.bicep' = {
+  name: 'events-desk'
   scope: resourceGroup(platformGroup)
   params: {
     topicName: topicName
-    telemetryName: telemetryName
-    vaultName: vaultName
-    identityDeskCommandId: identityDeskCommand.id
-    identityDeskCommandPrincipalId: identityDeskCommand.properties.principalId
-    identityDeskQueryId: identityDeskQuery.id
-    identityDeskQueryPrincipalId: identityDeskQuery.properties.principalId
     eventsQueueId: service.outputs.eventsQueueId
     deadLetterAccountId: deadLetterAccountId
   }

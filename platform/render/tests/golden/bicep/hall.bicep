@@ -140,6 +140,29 @@ resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   }
 }
 
+module platform 'hall/platform.bicep' = {
+  name: 'platform-hall'
+  scope: resourceGroup(platformGroup)
+  params: {
+    topicName: topicName
+    telemetryName: telemetryName
+    vaultName: vaultName
+    identityHallCommandId: identityHallCommand.id
+    identityHallCommandPrincipalId: identityHallCommand.properties.principalId
+    identityHallQueryId: identityHallQuery.id
+    identityHallQueryPrincipalId: identityHallQuery.properties.principalId
+    busName: busName
+    operatorsId: operatorsId
+    identityDeskCommandId: identityDeskCommand.id
+    identityDeskCommandPrincipalId: identityDeskCommand.properties.principalId
+    identityDeskQueryId: identityDeskQuery.id
+    identityDeskQueryPrincipalId: identityDeskQuery.properties.principalId
+    topicId: topicId
+    topicPrincipalId: topicPrincipalId
+    deadLetterAccountId: deadLetterAccountId
+  }
+}
+
 module service 'hall/service.bicep' = {
   name: 'hall'
   scope: group
@@ -168,29 +191,9 @@ module service 'hall/service.bicep' = {
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
   }
-}
-
-module platform 'hall/platform.bicep' = {
-  name: 'platform-hall'
-  scope: resourceGroup(platformGroup)
-  params: {
-    topicName: topicName
-    telemetryName: telemetryName
-    vaultName: vaultName
-    identityHallCommandId: identityHallCommand.id
-    identityHallCommandPrincipalId: identityHallCommand.properties.principalId
-    identityHallQueryId: identityHallQuery.id
-    identityHallQueryPrincipalId: identityHallQuery.properties.principalId
-    busName: busName
-    operatorsId: operatorsId
-    identityDeskCommandId: identityDeskCommand.id
-    identityDeskCommandPrincipalId: identityDeskCommand.properties.principalId
-    identityDeskQueryId: identityDeskQuery.id
-    identityDeskQueryPrincipalId: identityDeskQuery.properties.principalId
-    topicId: topicId
-    topicPrincipalId: topicPrincipalId
-    deadLetterAccountId: deadLetterAccountId
-  }
+  dependsOn: [
+    platform
+  ]
 }
 
 module gateway 'hall/gateway.bicep' = {

@@ -14,10 +14,6 @@ param identityDeskQueryId string
 
 param identityDeskQueryPrincipalId string
 
-param eventsQueueId string
-
-param deadLetterAccountId string
-
 resource topic 'Microsoft.EventGrid/topics@2025-02-15' existing = {
   name: topicName
 }
@@ -122,53 +118,6 @@ resource roleSecretsUserTelemetrySecretDeskQuery 'Microsoft.Authorization/roleAs
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4633458b-17de-408a-b874-0445c86b69e6')
     principalType: 'ServicePrincipal'
     description: 'Key Vault Secrets User for desk-query on the secret appinsights-connection-string.'
-  }
-}
-
-resource subscription 'Microsoft.EventGrid/topics/eventSubscriptions@2025-02-15' = {
-  parent: topic
-  name: 'desk'
-  properties: {
-    eventDeliverySchema: 'CloudEventSchemaV1_0'
-    deliveryWithResourceIdentity: {
-      identity: {
-        type: 'SystemAssigned'
-      }
-      destination: {
-        endpointType: 'ServiceBusQueue'
-        properties: {
-          resourceId: eventsQueueId
-        }
-      }
-    }
-    deadLetterWithResourceIdentity: {
-      identity: {
-        type: 'SystemAssigned'
-      }
-      deadLetterDestination: {
-        endpointType: 'StorageBlob'
-        properties: {
-          resourceId: deadLetterAccountId
-          blobContainerName: 'eventgrid-deadletters'
-        }
-      }
-    }
-    filter: {
-      advancedFilters: [
-        {
-          operatorType: 'StringBeginsWith'
-          key: 'subject'
-          values: [
-            'guest:'
-            'ticket:'
-          ]
-        }
-      ]
-    }
-    retryPolicy: {
-      maxDeliveryAttempts: 30
-      eventTimeToLiveInMinutes: 1440
-    }
   }
 }
 
