@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -239,14 +240,15 @@ fn a_killed_client_started_again_ends_in_the_same_state() {
     assert_eq!((done.code, done.told.lines().last()), (Some(0), Some("nothing to do")), "{}", done.told);
 }
 
-/// Answers each request with the same, until it is dropped; the address.
-fn always(status: &'static str, headers: &'static str, body: &'static str) -> String {
+/// A control plane of a test's own: answers each request by its method and path with a status line, headers and a body.
+fn double(answer: impl Fn(&str, &str) -> (String, String, String) + Send + 'static) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let (mut line, mut length) = (String::new(), 0);
+            let (mut first, mut line, mut length) = (String::new(), String::new(), 0);
+            let _ = reader.read_line(&mut first);
             while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
                 if let Some((name, value)) = line.split_once(':')
                     && name.eq_ignore_ascii_case("content-length")
@@ -256,6 +258,9 @@ fn always(status: &'static str, headers: &'static str, body: &'static str) -> St
                 line.clear();
             }
             let _ = reader.take(length).read_to_end(&mut Vec::new());
+            let mut words = first.split(' ');
+            let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let (status, headers, body) = answer(method, path.split('?').next().unwrap_or_default());
             let answer = format!(
                 "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}",
                 body.len()
@@ -264,6 +269,70 @@ fn always(status: &'static str, headers: &'static str, body: &'static str) -> St
         }
     });
     address
+}
+
+/// One that answers each request with the same.
+fn always(status: &'static str, headers: &'static str, body: &'static str) -> String {
+    double(move |_, _| (status.into(), headers.into(), body.into()))
+}
+
+/// One whose deployments run until they are cancelled, and what it was asked to do.
+fn endless() -> (String, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let writes = asked.clone();
+    let address = double(move |method, path| {
+        let mut writes = writes.lock().unwrap();
+        let done = |writes: &[String], what: &str| writes.iter().any(|one| one.ends_with(what));
+        if method != "GET" && !path.ends_with("/validate") {
+            writes.push(format!("{method} {path}"));
+        }
+        let state = if done(&writes, "/cancel") { "Canceled" } else { "Running" };
+        let (status, body) = match () {
+            () if path.ends_with("/operations") => ("200 OK", json!({"value": []})),
+            () if method == "GET" && !done(&writes, path) => {
+                ("404 Not Found", json!({"error": {"code": "DeploymentNotFound", "message": "there is none"}}))
+            }
+            () => ("200 OK", json!({"properties": {"provisioningState": state}})),
+        };
+        (status.into(), String::new(), body.to_string())
+    });
+    (address, asked)
+}
+
+#[test]
+fn ctrl_c_leaves_a_deployment_running_and_a_second_one_cancels_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let infra = binary("skein-infra").unwrap();
+    let written = finished(Command::new(infra).arg("render").arg("--out").arg(path("render"))).unwrap();
+    assert_eq!(written.code, Some(0), "{}", written.told);
+    // For its tokens.
+    let local = Empty::start(&path("state"), &path("built"), None).unwrap();
+    for (presses, code, told, cancelled) in
+        [(1, 130, "goes on; the same command follows it again", 0), (2, 130, "was cancelled", 1)]
+    {
+        let (endpoint, asked) = endless();
+        let mut client = Command::new(binary("skein-deploy").unwrap());
+        client.args(["deploy", "platform", "--env", "local", "--endpoint", &endpoint]);
+        client.arg("--environments").arg(environments()).arg("--rendered").arg(path("render"));
+        client.arg("--state").arg(&local.target.state).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = client.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let mut text = String::new();
+        for awaited in ["Accepted", "Ctrl-C: again within"].into_iter().take(presses) {
+            while !text.lines().last().is_some_and(|line| line.contains(awaited)) {
+                assert!(lines.read_line(&mut text).unwrap() > 0, "it ended without {awaited:?}:\n{text}");
+            }
+            let pid = child.id().to_string();
+            assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
+        }
+        lines.read_to_string(&mut text).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{text}");
+        assert!(text.contains(told), "{text}");
+        let asked = asked.lock().unwrap();
+        let cancels = asked.iter().filter(|one| one.starts_with("POST") && one.ends_with("/cancel")).count();
+        assert_eq!((asked[0].starts_with("PUT"), cancels), (true, cancelled), "{asked:?}");
+    }
 }
 
 #[test]

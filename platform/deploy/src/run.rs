@@ -7,6 +7,7 @@ use std::time::Instant;
 use azure_core::http::Method;
 use futures::future::try_join_all;
 use serde_json::{Map, Value, json};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::client::Client;
 use crate::environment::Environment;
@@ -236,13 +237,16 @@ impl Run<'_> {
         outputs: &BTreeMap<String, Outputs>,
     ) -> Result<(&'static str, Outputs), Failure> {
         let stays = "what is deployed stays; the same command goes on";
+        // From here on no Ctrl-C is lost, whatever is being waited for when it comes.
+        let mut interrupts = signal(SignalKind::interrupt())
+            .map_err(|error| input(format!("Ctrl-C cannot be heard: {error}"), "try again"))?;
         let (mut status, mut own) = match or_interrupted(stays, self.begin_layer(layer, outputs)).await? {
             Begun::Unchanged(outputs) => ("Unchanged", outputs),
             Begun::Running if self.options.wait => ("Succeeded", Outputs::new()),
             Begun::Running => return Ok(("Running", Outputs::new())),
         };
         if status != "Unchanged" {
-            own = self.follow(layer, &self.path(layer)).await?;
+            own = self.follow(layer, &self.path(layer), &mut interrupts).await?;
         }
         let sites = layers::sites(&own);
         let shipped = try_join_all(sites.iter().map(|site| self.ship(layer, &own, site)));
@@ -340,9 +344,8 @@ impl Run<'_> {
     }
 
     /// Follows a deployment to its end, a row for each resource.
-    async fn follow(&self, layer: &Layer, path: &str) -> Result<Outputs, Failure> {
+    async fn follow(&self, layer: &Layer, path: &str, interrupts: &mut Signal) -> Result<Outputs, Failure> {
         let mut seen: BTreeSet<String> = BTreeSet::new();
-        let mut interrupted = false;
         loop {
             let deployment = self.client.send(&layer.name, Method::Get, path, None).await?;
             let wait = deployment.retry_after();
@@ -366,22 +369,16 @@ impl Run<'_> {
             }
             tokio::select! {
                 () = tokio::time::sleep(wait.min(std::time::Duration::from_secs(5))) => {}
-                _ = tokio::signal::ctrl_c() => {
-                    if interrupted {
-                        let what = format!("{}: cancelling", layer.name);
-                        self.client.send(&what, Method::Post, &format!("{path}/cancel"), None).await?;
-                    } else {
-                        interrupted = true;
-                        eprintln!("Ctrl-C: again within 3 seconds cancels {}; otherwise it goes on without us", layer.name);
-                        tokio::select! {
-                            _ = tokio::signal::ctrl_c() => {
-                                let what = format!("{}: cancelling", layer.name);
-                                self.client.send(&what, Method::Post, &format!("{path}/cancel"), None).await?;
-                            }
-                            () = tokio::time::sleep(std::time::Duration::from_secs(3)) => {
-                                let what = format!("{} goes on; the same command follows it again", layer.deployment());
-                                return Err(Failure::Interrupted { what });
-                            }
+                _ = interrupts.recv() => {
+                    eprintln!("Ctrl-C: again within 3 seconds cancels {}; otherwise it goes on without us", layer.name);
+                    tokio::select! {
+                        _ = interrupts.recv() => {
+                            let what = format!("{}: cancelling", layer.name);
+                            self.client.send(&what, Method::Post, &format!("{path}/cancel"), None).await?;
+                        }
+                        () = tokio::time::sleep(std::time::Duration::from_secs(3)) => {
+                            let what = format!("{} goes on; the same command follows it again", layer.deployment());
+                            return Err(Failure::Interrupted { what });
                         }
                     }
                 }
