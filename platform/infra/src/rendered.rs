@@ -47,6 +47,7 @@ pub fn write(graph: &Graph, out: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::process::Command;
     use std::time::Duration;
 
@@ -58,6 +59,19 @@ mod tests {
         Duration::from_nanos(
             told.split(' ').next().and_then(|nanos| nanos.parse().ok()).expect("nanoseconds come first"),
         )
+    }
+
+    /// Every file below a folder, by its path from there.
+    fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let (mut files, mut open) = (BTreeMap::new(), vec![folder.to_owned()]);
+        while let Some(path) = open.pop() {
+            if path.is_dir() {
+                open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            } else {
+                files.insert(path.strip_prefix(folder).unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+        files
     }
 
     #[test]
@@ -80,10 +94,15 @@ mod tests {
             .map(|layer| out.path().join(format!("arm/{layer}.json")))
             .to_vec();
         templates.sort();
-        let first: Vec<_> = templates.iter().map(|path| fs::read(path).unwrap()).collect();
-        write(&graph, out.path()).unwrap();
-        let second: Vec<_> = templates.iter().map(|path| fs::read(path).unwrap()).collect();
-        assert!(first == second, "twice the same bytes");
+        // Of a graph made anew, to another folder: the same files, with the same bytes.
+        let again = tempfile::tempdir().unwrap();
+        write(&crate::graph().unwrap(), again.path()).unwrap();
+        let (first, second) = (files(out.path()), files(again.path()));
+        assert!(first.len() > 20, "templates, Bicep, policies and the diagram are {} files", first.len());
+        for (path, bytes) in &first {
+            assert!(second.get(path) == Some(bytes), "{} is not the same twice", path.display());
+        }
+        assert_eq!(first.len(), second.len());
 
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let shared = std::env::var_os("SKEIN_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
