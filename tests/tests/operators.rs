@@ -181,6 +181,8 @@ fn a_night_with_local_tables() {
 #[test]
 fn a_night_with_tables_in_azurite() {
     let tokio = tokio::runtime::Runtime::new().unwrap();
+    // A container is removed from within a runtime, wherever it is dropped.
+    let _within = tokio.enter();
     let start = || tokio.block_on(async { Azurite::start(azurite::chosen().await?[0]).await });
     let first = match start() {
         Ok(azurite) => azurite,
