@@ -102,12 +102,6 @@ impl Target {
         finished(&mut self.command(args))
     }
 
-    /// Starts it, and lets it run.
-    pub fn start(&self, args: &[&str]) -> Result<Child> {
-        let mut command = self.command(args);
-        command.stdout(Stdio::null()).spawn().context("cannot start cargo")
-    }
-
     /// Copies what was rendered, so that a test may change it.
     pub fn with_rendered(&self, from: &Path, to: &Path, change: impl Fn(&str, &mut Value)) -> Result<Self> {
         fs::create_dir_all(to.join("arm"))?;
@@ -145,6 +139,24 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     let path = target.join("release").join(name);
     ensure!(path.is_file(), "{} is not built: `cargo xtask test` does it", path.display());
     Ok(path)
+}
+
+/// Renders every layer.
+pub fn render(to: &Path) -> Result<()> {
+    written(Command::new(binary("skein-infra")?).arg("render").arg("--out").arg(to))
+}
+
+/// Writes the packages of the apps, with the binaries that the system tests' build has left.
+pub fn package(to: &Path, more: &[&str]) -> Result<()> {
+    let infra = binary("skein-infra")?;
+    let binaries = infra.parent().context("it stands in a folder")?;
+    written(Command::new(&infra).arg("packages").args(more).arg("--out").arg(to).arg("--binaries").arg(binaries))
+}
+
+fn written(command: &mut Command) -> Result<()> {
+    let done = finished(command)?;
+    ensure!(done.code == Some(0), "{command:?} ends with {:?}: {}", done.code, done.told);
+    Ok(())
 }
 
 /// The environments that are committed.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
-use skein_tests::deployment::{Done, Empty, Target, binary, environments, finished, operator_token};
+use skein_tests::deployment::{Done, Empty, Target, binary, environments, finished, operator_token, package, render};
 use skein_tests::system::{SITES, System, until};
 
 /// The subscription of the local environment.
@@ -116,10 +116,7 @@ fn what_is_deployed_is_known_and_changes_as_planned() {
     assert!(schema(true), "and the old one again");
 
     // Other packages: the same files, compressed, have other digests.
-    let mut packages = Command::new(binary("skein-infra").unwrap());
-    packages.args(["packages", "--service", "inventory", "--out"]).arg(folder.path().join("packages"));
-    let written = finished(packages.arg("--binaries").arg(binary("skein-infra").unwrap().parent().unwrap())).unwrap();
-    assert_eq!(written.code, Some(0), "{}", written.told);
+    package(&folder.path().join("packages"), &["--service", "inventory"]).unwrap();
     let other = Target { packages: folder.path().join("packages"), ..target.clone() };
     let plan = other.run(&["plan", "service", "inventory", "--output", "json"]).unwrap();
     assert_eq!((plan.code, changes(&plan).unwrap()), (Some(3), vec![]), "{}", plan.told);
@@ -178,19 +175,9 @@ fn deployed(target: &Target) -> Result<String> {
 fn a_killed_client_started_again_ends_in_the_same_state() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let (infra, client) = (binary("skein-infra").unwrap(), binary("skein-deploy").unwrap());
-    let written = finished(Command::new(&infra).arg("render").arg("--out").arg(path("render"))).unwrap();
-    assert_eq!(written.code, Some(0), "{}", written.told);
-    let mut packages = Command::new(&infra);
-    packages
-        .arg("packages")
-        .arg("--stored")
-        .arg("--out")
-        .arg(path("built"))
-        .arg("--binaries")
-        .arg(infra.parent().unwrap());
-    let written = finished(&mut packages).unwrap();
-    assert_eq!(written.code, Some(0), "{}", written.told);
+    let client = binary("skein-deploy").unwrap();
+    render(&path("render")).unwrap();
+    package(&path("built"), &["--stored"]).unwrap();
 
     let seed = std::env::var("SKEIN_KILL_SEED").ok().map_or_else(
         || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64),
@@ -303,9 +290,7 @@ fn endless() -> (String, Arc<Mutex<Vec<String>>>) {
 fn ctrl_c_leaves_a_deployment_running_and_a_second_one_cancels_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let infra = binary("skein-infra").unwrap();
-    let written = finished(Command::new(infra).arg("render").arg("--out").arg(path("render"))).unwrap();
-    assert_eq!(written.code, Some(0), "{}", written.told);
+    render(&path("render")).unwrap();
     // For its tokens.
     let local = Empty::start(&path("state"), &path("built"), None).unwrap();
     for (presses, code, told, cancelled) in
@@ -339,9 +324,7 @@ fn ctrl_c_leaves_a_deployment_running_and_a_second_one_cancels_it() {
 fn what_goes_wrong_is_told_with_reason_place_next_step_and_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let written =
-        finished(Command::new(binary("skein-infra").unwrap()).arg("render").arg("--out").arg(path("render"))).unwrap();
-    assert_eq!(written.code, Some(0), "{}", written.told);
+    render(&path("render")).unwrap();
     let local = Empty::start(&path("state"), &path("built"), Some(path("render"))).unwrap();
     let target = &local.target;
 

@@ -1,5 +1,6 @@
-//! What happens when something is forgotten: each role assignment, subscription, app setting and part of the gateway's policies
-//! is taken out of the rendered templates in turn, deployed to the local control plane, and the planes are asked for what the apps need.
+//! What happens when something is forgotten: each role assignment, subscription, app setting and part of the gateway's
+//! policies is taken out of the rendered templates in turn, deployed to the local control plane, and the planes are asked for
+//! what the apps need.
 //!
 //! Asked are the real planes, with the tokens of the deployed identities, for what each app's settings say; the functions
 //! hosts and the topic as themselves; settings by the very reader of the apps. Where there is no local plane (telemetry,

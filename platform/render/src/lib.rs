@@ -11,7 +11,6 @@ mod policy;
 mod queues;
 mod render;
 mod roles;
-mod settings;
 
 pub use arm::arm;
 pub use bicep::bicep;

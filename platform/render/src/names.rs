@@ -1,12 +1,6 @@
 //! Names of resources: one place, so that every reference agrees with the resource it means.
 
 use skein_model::{App, Bus, FunctionApp, Graph, Platform, Service};
-use uuid::Uuid;
-
-/// Name space of the identities of a deployment without Entra ID.
-const NAMESPACE: Uuid = Uuid::from_u128(0x0c4b_2f57_9d1a_5e0b_b2f4_6a6e_73c1_9f20);
-/// The subscription of a deployment without a cloud.
-const SUBSCRIPTION: &str = "00000000-0000-0000-0000-000000000000";
 
 /// The names of one system's resources.
 #[derive(Debug, Clone, Copy)]
@@ -71,11 +65,6 @@ impl<'a> Names<'a> {
         format!("evgt-{}", self.system)
     }
 
-    /// The vault, whose keys are named after the services.
-    pub fn vault(&self) -> String {
-        format!("kv-{}", self.system)
-    }
-
     /// The gateway.
     pub fn gateway(&self) -> String {
         format!("apim-{}", self.system)
@@ -94,32 +83,5 @@ impl<'a> Names<'a> {
     /// The user-assigned identity of a function app.
     pub fn identity(&self, app: &FunctionApp) -> String {
         format!("id-{}", app.binary)
-    }
-
-    /// The resource group of a layer or service.
-    pub fn group(&self, layer: &str) -> String {
-        format!("rg-{}-{layer}", self.system)
-    }
-
-    /// The resource's id. `kind` is its type; the segments of `name` belong to the type's.
-    pub fn id(&self, group: &str, kind: &str, name: &str) -> String {
-        let mut types = kind.split('/');
-        let provider = types.next().unwrap_or_default();
-        let path: String = types.zip(name.split('/')).map(|(kind, name)| format!("/{kind}/{name}")).collect();
-        format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{}/providers/{provider}{path}", self.group(group))
-    }
-
-    /// The principal id of an identity where no Entra ID gives one: always the same.
-    pub fn principal_id(&self, resource: &str) -> String {
-        self.derived("principal", resource)
-    }
-
-    /// The client id of an identity where no Entra ID gives one: always the same.
-    pub fn client_id(&self, resource: &str) -> String {
-        self.derived("client", resource)
-    }
-
-    fn derived(&self, what: &str, resource: &str) -> String {
-        Uuid::new_v5(&NAMESPACE, format!("{}/{what}/{resource}", self.system).as_bytes()).to_string()
     }
 }

@@ -9,6 +9,7 @@ mod gateway;
 pub(crate) mod platform;
 mod queues;
 mod service;
+mod settings;
 
 use skein_model::arm::{
     Expr, Flaw, Int, Letters, Map, Nested, NewParameter, Of, Parameter, Place, Ref, ResourceType, Scope, Source,

@@ -1,8 +1,6 @@
 //! A service's template: a resource group of its own, and what it puts into the platform's and the gateway's.
 
-use skein_model::arm::{
-    Expr, Int, Nested, Of, OutputRef, Parameter, Ref, Template, Text, Value, format, join, replace,
-};
+use skein_model::arm::{Expr, Int, Nested, Of, OutputRef, Parameter, Ref, Template, Text, Value, join};
 use skein_model::azure::apimanagement::{
     self, Api, ApiCreateOrUpdatePropertiesOrApiContractProperties as ApiProperties, ApiOperation, ApiPolicy, Backend,
     BackendContractProperties, BackendTlsProperties, OperationContractProperties, PolicyContractProperties,
@@ -18,18 +16,18 @@ use skein_model::azure::eventgrid::{
 };
 use skein_model::azure::keyvault::{Key, KeyOps, KeyProperties, Kty, Secret, Vault};
 use skein_model::azure::servicebus::{Namespace, Queue, SBQueueProperties};
-use skein_model::azure::storage::{StorageAccount, Table, TableService};
+use skein_model::azure::storage::{Table, TableService};
 use skein_model::azure::{msi, resources};
 use skein_model::{App, Bus, Graph, Service, Trigger};
 
 use super::app::{AppParts, Registration};
 use super::platform::{DEAD_LETTERS, TELEMETRY_SECRET, TOPIC, capital};
 use super::queues::{namespace, watch_dead_letters};
+use super::settings::{Computed, query_tables};
 use super::{Base, GATEWAY, Inside, Layer, PLATFORM, blobs, diagnose, number, redundancy, subscription_template};
 use crate::policy::Policies;
 use crate::queues::{DELIVERIES, DUPLICATE_DETECTION, LOCK, QUEUES, subject_prefixes};
 use crate::roles::{Grant, Need, OPERATORS_ABOUT, Principal, Role, Thing, assign};
-use crate::settings::{Places, query_tables, settings};
 
 /// What the operators' roles are for.
 const OPERATORS_TOOL: &str = "the operators' commands: events, dead letters, rebuilds, republication";
@@ -362,14 +360,14 @@ impl Own {
         for (app, principal) in &principals {
             let binary = &service.app(*app).binary;
             let mut list = Vec::new();
-            for setting in settings(&places, graph, |shard| inside.names.account(service, shard), service, *app) {
+            for setting in places.settings(service, *app) {
                 for (role, on) in setting.needs {
                     let grant = Grant { who: principal.who.clone(), role, on };
                     needs.push(Need { grant, because: format!("the setting {}", setting.name) });
                 }
                 list.push((setting.name, setting.value));
             }
-            let client_id = places.client_id(service, *app);
+            let client_id = places.client_id(*app);
             let reference = "@Microsoft.KeyVault(VaultName=";
             let reference =
                 join([reference.into(), Expr::from(&vault), format!(";SecretName={TELEMETRY_SECRET})").into()]);
@@ -388,7 +386,7 @@ impl Own {
             let mut callers = vec![places.gateway_principal_id.clone()];
             if *app == App::Command {
                 // The query app asks for outcomes, on one route.
-                callers.push(places.principal_id(service, App::Query));
+                callers.push(places.principal_id(App::Query));
             }
             let parts = AppParts {
                 binary,
@@ -484,107 +482,6 @@ impl Queues {
             assign(&mut nested.template, grants, &topic, Role::QueueSender, events, thing)
         });
         Queues { events: queue(Service::EVENTS).clone(), delivery }
-    }
-}
-
-/// What a deployment computes for the settings of an app.
-struct Computed<'a> {
-    accounts: &'a [Ref<StorageAccount>],
-    hosts: Vec<(App, Ref<StorageAccount>)>,
-    client_ids: Vec<(App, Of<Text>)>,
-    principals: Vec<(App, Of<Text>)>,
-    graph: &'a Graph,
-    bus_name: Of<Text>,
-    bus_endpoint: Of<Text>,
-    gateway_principal_id: Of<Text>,
-    audience: Of<Text>,
-    introspection: Of<Text>,
-    topic: Of<Text>,
-    site_url: Of<Text>,
-    vault_uri: Option<Of<Text>>,
-    inside: &'a Inside<'a>,
-}
-
-impl Computed<'_> {
-    fn host(&self, app: App) -> &Ref<StorageAccount> {
-        &self.hosts.iter().find(|(known, _)| *known == app).expect("both apps have one").1
-    }
-}
-
-fn of(list: &[(App, Of<Text>)], app: App) -> Of<Text> {
-    list.iter().find(|(known, _)| *known == app).expect("both apps are there").1.clone()
-}
-
-impl Places for Computed<'_> {
-    type Value = Of<Text>;
-
-    fn text(&self, text: &str) -> Of<Text> {
-        text.into()
-    }
-
-    fn concat(&self, parts: Vec<Of<Text>>) -> Of<Text> {
-        let parts: Vec<_> = parts.into_iter().filter(|part| *part != Of::from("")).collect();
-        match <[Of<Text>; 1]>::try_from(parts) {
-            Ok([only]) => only,
-            Err(parts) => join(parts),
-        }
-    }
-
-    fn site(&self, service: &Service, app: App) -> Of<Text> {
-        self.inside.unique(&self.inside.names.site(service.app(app)))
-    }
-
-    fn site_url(&self, service: &Service, app: App) -> Of<Text> {
-        format(&self.site_url, [self.site(service, app)])
-    }
-
-    fn client_id(&self, _: &Service, app: App) -> Of<Text> {
-        of(&self.client_ids, app)
-    }
-
-    fn principal_id(&self, _: &Service, app: App) -> Of<Text> {
-        of(&self.principals, app)
-    }
-
-    fn gateway_principal_id(&self) -> Of<Text> {
-        self.gateway_principal_id.clone()
-    }
-
-    fn audience(&self) -> Of<Text> {
-        self.audience.clone()
-    }
-
-    fn introspection(&self) -> Of<Text> {
-        self.introspection.clone()
-    }
-
-    fn host_account(&self, _: &Service, app: App) -> Of<Text> {
-        self.host(app).name()
-    }
-
-    fn tables(&self, _: &Service, shard: u16) -> Of<Text> {
-        self.accounts[usize::from(shard)].deployed().properties().primary_endpoints().table()
-    }
-
-    fn queue(&self, service: &str, queue: &str) -> Of<Text> {
-        // The namespace that is known tells where namespaces are; another one need not be there yet.
-        let (name, queue) = self.inside.names.queue(self.graph, service, queue);
-        let (name, known) = (self.inside.unique(&name), self.bus_endpoint.clone());
-        let endpoint = if name == self.bus_name { known } else { replace(known, &self.bus_name, name) };
-        join([Expr::from(endpoint), queue.into()])
-    }
-
-    fn namespace_host(&self, _: &Service) -> Of<Text> {
-        join([Expr::from(&self.bus_name), ".servicebus.windows.net".into()])
-    }
-
-    fn topic(&self) -> Of<Text> {
-        self.topic.clone()
-    }
-
-    fn personal_key(&self, service: &Service) -> Of<Text> {
-        let vault = self.vault_uri.clone().expect("a service with personal data is told of the vault");
-        join([Expr::from(vault), format!("keys/{}", service.name).into()])
     }
 }
 
