@@ -137,6 +137,41 @@ pub trait EventBus: Send + Sync {
     async fn publish(&self, events: &[Bytes]) -> Result<(), SendError>;
 }
 
+/// How one client connects to the hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubAccess {
+    /// Where it connects.
+    pub url: String,
+    /// The token that lets it in, as one user.
+    pub token: String,
+}
+
+/// The hub of a service's subscribers (Azure SignalR). Whoever connected is known by the user that its token names.
+///
+/// Groups have 1 to 1,024 characters, users at most 128. A message is delivered at most once to who is connected and in
+/// the group, one group's messages in the order in which `send` returned.
+#[async_trait]
+pub trait LiveHub: Send + Sync {
+    /// A token for one user, to connect within the time, which is rounded up to minutes.
+    async fn access(&self, user: &str, lifetime: Duration) -> Result<HubAccess, SendError>;
+
+    /// Calls `target` at all clients of the group; `arguments` are a JSON list. Nobody being there is no error.
+    async fn send(&self, group: &str, target: &str, arguments: &Bytes) -> Result<(), SendError>;
+
+    /// Adds a user's connections to the group, which they leave by themselves after the time, which is rounded down to
+    /// seconds and at least one.
+    async fn join(&self, group: &str, user: &str, lifetime: Duration) -> Result<(), SendError>;
+
+    /// Takes a user out of the group.
+    async fn leave(&self, group: &str, user: &str) -> Result<(), SendError>;
+
+    /// Takes a user out of all groups.
+    async fn leave_all(&self, user: &str) -> Result<(), SendError>;
+
+    /// Whether anybody who is connected is in the group.
+    async fn has_members(&self, group: &str) -> Result<bool, SendError>;
+}
+
 /// Why the key vault gave no key.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum VaultError {
