@@ -6,7 +6,7 @@ use async_graphql::ObjectType;
 use axum::http::Method;
 use skein_core::handler::FAULTS_TABLE;
 use skein_core::personal::KeyRing;
-use skein_core::ports::{Clock, CommandQueue, TableStore};
+use skein_core::ports::{Clock, CommandQueue, LiveHub, TableStore};
 use skein_core::views::{ViewReader, ViewsHandler};
 use skein_graphql::{ApiBuilder, Endpoint, OutcomeReader, Serves, UnstatedAccess};
 use skein_host::{App, QuerySettings, reads};
@@ -24,6 +24,8 @@ pub struct QueryPorts {
     pub outcomes: Arc<dyn OutcomeReader>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// The hub of the service's subscribers; absent for a service without subscriptions.
+    pub hub: Option<Arc<dyn LiveHub>>,
 }
 
 /// A query app in the making, see [`query_app`].

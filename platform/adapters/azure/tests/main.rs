@@ -6,4 +6,5 @@ mod identity;
 mod key_vault;
 mod scripted;
 mod sending;
+mod signalr;
 mod tables;

@@ -148,8 +148,9 @@ pub struct HubAccess {
 
 /// The hub of a service's subscribers (Azure SignalR). Whoever connected is known by the user that its token names.
 ///
-/// Groups have 1 to 1,024 characters, users at most 128. A message is delivered at most once to who is connected and in
-/// the group, one group's messages in the order in which `send` returned.
+/// Groups have 1 to 1,024 characters, users at most 128. A message reaches who is connected and in the group, one group's
+/// messages in the order in which `send` returned; it may be lost, and come twice where sending it was tried again. What
+/// is larger than 1 MB is refused.
 #[async_trait]
 pub trait LiveHub: Send + Sync {
     /// A token for one user, to connect within the time, which is rounded up to minutes.

@@ -85,6 +85,20 @@ pub struct QuerySettings {
     pub sources: BTreeMap<String, String>,
     /// `SKEIN_COMMAND_APP`: the base URL of the service's command app, which knows the outcomes.
     pub command_app: String,
+    /// Where the service's subscribers are; absent for a service without subscriptions.
+    pub live: Option<LiveSettings>,
+}
+
+/// Where a service's subscribers are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveSettings {
+    /// `SKEIN_SIGNALR`: the endpoint of the SignalR.
+    pub endpoint: String,
+    /// `SKEIN_SIGNALR_HUB`: the service's hub in it.
+    pub hub: String,
+    /// `SKEIN_SIGNALR_PRINCIPAL_ID`: the object id of the SignalR's identity, the only one that may say what a
+    /// connection asks for.
+    pub principal: String,
 }
 
 impl HostSettings {
@@ -154,6 +168,7 @@ impl QuerySettings {
             command_queues: read.queues(false),
             sources: read.sources(),
             command_app: read.url("SKEIN_COMMAND_APP", "the base URL of the service's command app"),
+            live: read.live(),
         };
         read.finish(settings)
     }
@@ -196,6 +211,19 @@ impl Reader<'_> {
         Some(PersonalSettings {
             persons: self.url(persons, "the table endpoint of the persons' keys"),
             key: self.url(key, "the key that wraps them, as in https://{vault}.vault.azure.net/keys/{name}"),
+        })
+    }
+
+    /// All three settings or none.
+    fn live(&mut self) -> Option<LiveSettings> {
+        let names @ [endpoint, hub, principal] = ["SKEIN_SIGNALR", "SKEIN_SIGNALR_HUB", "SKEIN_SIGNALR_PRINCIPAL_ID"];
+        if names.iter().all(|name| self.optional(name).is_none()) {
+            return None;
+        }
+        Some(LiveSettings {
+            endpoint: self.url(endpoint, "the SignalR's endpoint, as in https://{name}.service.signalr.net"),
+            hub: self.text(hub, "the service's hub, which has the service's name"),
+            principal: self.text(principal, "the object id of the SignalR's identity"),
         })
     }
 
@@ -358,6 +386,30 @@ mod tests {
     }
 
     #[test]
+    fn a_query_app_may_have_subscribers() {
+        let read = |live: bool| {
+            QuerySettings::read(&|name: &str| {
+                let value = match name {
+                    "SKEIN_QUERY_STORE" | "SKEIN_COMMAND_APP" => "http://127.0.0.1:1/x",
+                    "SKEIN_SIGNALR" => "http://127.0.0.1:1/signalr/s/",
+                    "SKEIN_SERVICE" | "SKEIN_APP" | "SKEIN_APP_AUDIENCE" | "SKEIN_GATEWAY_PRINCIPAL_ID" => "x",
+                    "SKEIN_SIGNALR_HUB" => "orders",
+                    "SKEIN_SIGNALR_PRINCIPAL_ID" => "p",
+                    _ => return None,
+                };
+                (live || !name.starts_with("SKEIN_SIGNALR")).then(|| value.to_owned())
+            })
+        };
+        assert_eq!(read(false).unwrap().live, None);
+        let expected = LiveSettings {
+            endpoint: "http://127.0.0.1:1/signalr/s".to_owned(),
+            hub: "orders".to_owned(),
+            principal: "p".to_owned(),
+        };
+        assert_eq!(read(true).unwrap().live, Some(expected));
+    }
+
+    #[test]
     fn all_that_is_missing_is_named_at_once() {
         let error = QuerySettings::read(&source(&[
             ("SKEIN_SERVICE", "orders"),
@@ -367,6 +419,7 @@ mod tests {
             ("SKEIN_INTROSPECTION", "maybe"),
             ("SKEIN_AWAIT_SECONDS", "900"),
             ("SKEIN_PERSONS", "http://127.0.0.1:1/tables/a"),
+            ("SKEIN_SIGNALR_HUB", "orders"),
         ]))
         .unwrap_err();
         expect![[r#"
@@ -380,7 +433,9 @@ mod tests {
             - SKEIN_QUERY_STORE holds "tables", which is no http(s) URL: set it to the table endpoint of the views
             - SKEIN_COMMAND_QUEUES holds "http://x": set it to service=queue URL, comma separated
             - SKEIN_SOURCES holds "stock": set it to category=service, comma separated
-            - SKEIN_COMMAND_APP is not set: set it to the base URL of the service's command app"#]]
+            - SKEIN_COMMAND_APP is not set: set it to the base URL of the service's command app
+            - SKEIN_SIGNALR is not set: set it to the SignalR's endpoint, as in https://{name}.service.signalr.net
+            - SKEIN_SIGNALR_PRINCIPAL_ID is not set: set it to the object id of the SignalR's identity"#]]
         .assert_eq(&error.to_string());
     }
 

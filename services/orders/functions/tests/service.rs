@@ -57,6 +57,7 @@ pub fn query_settings() -> QuerySettings {
         command_queues: Default::default(),
         sources: Default::default(),
         command_app: String::new(),
+        live: None,
     }
 }
 
@@ -77,7 +78,7 @@ pub fn ports() -> Ports {
 pub fn query_ports() -> QueryPorts {
     let nowhere = FunctionsHost::of(([127, 0, 0, 1], 0).into());
     let queue = Arc::new(MemoryQueue::default());
-    QueryPorts { store: store(), queue, outcomes: Arc::new(CommandApp(nowhere)), clock: ManualClock::new() }
+    QueryPorts { store: store(), queue, outcomes: Arc::new(CommandApp(nowhere)), clock: ManualClock::new(), hub: None }
 }
 
 /// Asks the command app for outcomes, as the query app's identity.

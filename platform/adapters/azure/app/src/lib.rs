@@ -8,14 +8,16 @@ use anyhow::{Context as _, Result};
 use async_graphql::ObjectType;
 use async_trait::async_trait;
 use skein::core::personal::KeyRing;
-use skein::core::ports::{CommandQueue, TableStore};
+use skein::core::ports::{CommandQueue, LiveHub, TableStore};
 use skein::core::store::Outcome;
 use skein::core::{AggregateId, CommandId, Fault};
 use skein::graphql::OutcomeReader;
 use skein::host::{Settings, start};
 use skein::{CommandApp, CommandSettings, Ports, QueryApp, QueryPorts, QuerySettings};
 use skein_azure::outcomes::CommandAppOutcomes;
-use skein_azure::{AzureKeyVault, AzureTableStore, EventGridTopic, ServiceBusQueues, SystemClock, TableCredential};
+use skein_azure::{
+    AzureKeyVault, AzureTableStore, EventGridTopic, ServiceBusQueues, SignalRHub, SystemClock, TableCredential,
+};
 use skein_azure::{credential::managed_identity, http_client};
 
 /// Runs a service's command app.
@@ -88,6 +90,11 @@ fn query_ports(settings: &QuerySettings) -> Result<QueryPorts> {
         ServiceBusQueues::new(&http, identity.clone(), settings.command_queues.clone())
             .context("SKEIN_COMMAND_QUEUES")?,
     );
+    let hub = settings.live.as_ref().map(|live| -> Result<Arc<dyn LiveHub>> {
+        let hub = SignalRHub::new(&http, identity.clone(), &live.endpoint, &live.hub).context("SKEIN_SIGNALR")?;
+        Ok(Arc::new(hub))
+    });
+    let hub = hub.transpose()?;
     let outcomes = CommandAppOutcomes::new(&http, identity, &settings.app.audience, &settings.command_app)
         .context("SKEIN_COMMAND_APP")?;
     Ok(QueryPorts {
@@ -95,6 +102,7 @@ fn query_ports(settings: &QuerySettings) -> Result<QueryPorts> {
         queue,
         outcomes: Arc::new(Outcomes(outcomes)),
         clock: Arc::new(SystemClock),
+        hub,
     })
 }
 
