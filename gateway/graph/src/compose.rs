@@ -1,12 +1,13 @@
 //! One schema of several.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_graphql_parser::types::{
     BaseType, DirectiveDefinition, FieldDefinition, ObjectType, Type, TypeDefinition, TypeKind, TypeSystemDefinition,
 };
 use async_graphql_parser::{Pos, Positioned, parse_schema};
 
+use crate::introspect::Meta;
 use crate::print::{Printer, directive_shape, shape};
 
 /// A service's own schema.
@@ -105,11 +106,13 @@ pub(crate) struct Root {
 }
 
 /// The services' schemas as one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Graph {
     sdl: String,
     /// By the root type's name, then by the field's.
     roots: BTreeMap<&'static str, BTreeMap<String, Root>>,
+    /// Where questions about the schema are answered.
+    pub(crate) meta: Option<Meta>,
 }
 
 impl Graph {
@@ -121,6 +124,18 @@ impl Graph {
     /// The service that answers a root field, and what it calls it; `root` is `Query` or `Mutation`.
     pub fn service_of(&self, root: &str, field: &str) -> Option<(&str, &str)> {
         self.root(root, field).map(|root| (root.service.as_str(), root.field.as_str()))
+    }
+
+    /// The services that answer any root field, each once.
+    pub fn services(&self) -> BTreeSet<&str> {
+        self.roots.values().flat_map(BTreeMap::values).map(|root| root.service.as_str()).collect()
+    }
+
+    /// The same, answering `__schema` and `__type`, too: without it they are refused.
+    #[must_use]
+    pub fn answering_introspection(mut self) -> Self {
+        self.meta = Some(Meta::of(&self.sdl));
+        self
     }
 
     pub(crate) fn root(&self, root: &str, field: &str) -> Option<&Root> {
@@ -187,7 +202,7 @@ pub fn compose(schemas: &[Schema<'_>]) -> Result<Graph, Vec<ComposeError>> {
         });
         (root, fields.collect())
     });
-    Ok(Graph { sdl, roots: roots.collect() })
+    Ok(Graph { sdl, roots: roots.collect(), meta: None })
 }
 
 fn place(schema: &Schema<'_>, pos: Pos) -> String {
@@ -196,7 +211,7 @@ fn place(schema: &Schema<'_>, pos: Pos) -> String {
 
 /// Whether a directive may stand twice, from the text: the parser says so of every one, since its rule takes nothing at
 /// all for the word.
-fn repeatable(sdl: &str, definition: &DirectiveDefinition) -> bool {
+pub(crate) fn repeatable(sdl: &str, definition: &DirectiveDefinition) -> bool {
     let Some(first) = definition.locations.first() else { return false };
     let before: usize = sdl.split_inclusive('\n').take(first.pos.line - 1).map(str::len).sum();
     let line = sdl[before..].char_indices().nth(first.pos.column - 1).map_or(0, |(at, _)| at);

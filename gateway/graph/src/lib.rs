@@ -20,10 +20,11 @@
 //! assert_eq!(plan.parts()[1].service, "orders");
 //! assert_eq!(plan.parts()[1].document, "query($id: ID!) {\n\tmine: order(id: $id)\n}\n");
 //! let answers = [Ok(r#"{"data":{"stock":3}}"#.to_owned()), Ok(r#"{"data":{"mine":"PLACED"}}"#.to_owned())];
-//! assert_eq!(plan.merge(&answers), r#"{"data":{"stock":3,"mine":"PLACED"}}"#);
+//! assert_eq!(plan.merge(&answers, "4bf92f35"), r#"{"data":{"stock":3,"mine":"PLACED"}}"#);
 //! ```
 
 mod compose;
+mod introspect;
 mod merge;
 mod print;
 mod refusal;

@@ -6,6 +6,7 @@ use async_graphql_parser::Pos;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use skein_kind::Kind;
 
 use crate::refusal::located;
 use crate::split::Part;
@@ -13,6 +14,7 @@ use crate::split::Part;
 /// What a client's document asks, as parts for services and as keys of the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    kind: Kind,
     keys: Vec<Key>,
     parts: Vec<Part>,
 }
@@ -32,6 +34,8 @@ pub(crate) struct Key {
 pub(crate) enum Source {
     /// We do: the name of the root's type.
     Typename(&'static str),
+    /// We do, from the schema: JSON.
+    Schema(String),
     /// The service of this part.
     Part(usize),
 }
@@ -56,8 +60,13 @@ struct Answer {
 }
 
 impl Plan {
-    pub(crate) fn new(keys: Vec<Key>, parts: Vec<Part>) -> Self {
-        Plan { keys, parts }
+    pub(crate) fn new(kind: Kind, keys: Vec<Key>, parts: Vec<Part>) -> Self {
+        Plan { kind, keys, parts }
+    }
+
+    /// Whether a query or a mutation is asked for.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// What the services are asked, in the order in which their fields come first.
@@ -70,8 +79,9 @@ impl Plan {
     /// counts as failed. Locations become those of the root field in the client's document.
     ///
     /// A service that failed gives an error for each of its fields, and null for them; where one of them may not be null,
-    /// all of `data` is, as it would be had one service executed the whole.
-    pub fn merge(&self, answers: &[Result<String, Failed>]) -> String {
+    /// all of `data` is, as it would be had one service executed the whole. Those errors name the trace; the services' do
+    /// so themselves.
+    pub fn merge(&self, answers: &[Result<String, Failed>], trace_id: &str) -> String {
         let mut errors = Vec::new();
         let mut extensions = Vec::new();
         let mut data: Vec<HashMap<String, Box<RawValue>>> = Vec::new();
@@ -92,7 +102,7 @@ impl Plan {
                     errors.extend(self.keys_of(index).map(|key| {
                         json!({
                             "message": failed.message, "locations": located(key.pos), "path": [key.name],
-                            "extensions": {"code": failed.code},
+                            "extensions": {"code": failed.code, "traceId": trace_id},
                         })
                     }));
                     data.push(HashMap::new());
@@ -145,6 +155,7 @@ impl Plan {
         for key in &self.keys {
             let given = match key.source {
                 Source::Typename(root) => json!(root).to_string(),
+                Source::Schema(ref answer) => answer.clone(),
                 Source::Part(part) => parts[part].get(&key.name).map_or("null", |given| given.get()).to_owned(),
             };
             if given == "null" && !key.nullable {

@@ -335,7 +335,7 @@ impl Printer {
     }
 }
 
-fn called(place: DirectiveLocation) -> &'static str {
+pub(crate) fn called(place: DirectiveLocation) -> &'static str {
     match place {
         DirectiveLocation::Query => "QUERY",
         DirectiveLocation::Mutation => "MUTATION",

@@ -20,6 +20,22 @@ pub enum Refusal {
         /// How deep they may be.
         most: usize,
     },
+    /// It asks for more fields than one request may.
+    #[error("the operation has more than {most} fields, its fragments written out")]
+    Selections {
+        /// How many it may have.
+        most: usize,
+    },
+    /// A field of the schema itself that there is not, or not so.
+    #[error("{field}: {why}")]
+    Meta {
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        why: String,
+        /// Where it stands.
+        pos: Pos,
+    },
     /// It is not clear which operation is asked for.
     #[error("the document has {count} operations, and operationName must name one of them")]
     Operation {
@@ -42,8 +58,8 @@ pub enum Refusal {
         /// Where it stands.
         pos: Pos,
     },
-    /// A question about the schema, which is not answered from the services'.
-    #[error("{field} is not answered here: the schema is published as a file")]
+    /// A question about the schema, where those are not answered.
+    #[error("{field} is not answered here: reading the schema is switched off")]
     Introspection {
         /// The field.
         field: String,
@@ -113,6 +129,7 @@ impl Refusal {
         match self {
             Refusal::Syntax { .. } => "GRAPHQL_PARSE_FAILED",
             Refusal::Nesting { .. } => "QUERY_TOO_DEEP",
+            Refusal::Selections { .. } => "QUERY_TOO_COMPLEX",
             Refusal::Operation { .. } => "OPERATION_RESOLUTION_FAILURE",
             Refusal::Subscription { .. } | Refusal::Introspection { .. } | Refusal::Services { .. } => "BAD_REQUEST",
             _ => "GRAPHQL_VALIDATION_FAILED",
@@ -123,8 +140,9 @@ impl Refusal {
     pub fn pos(&self) -> Option<Pos> {
         match self {
             Refusal::Syntax { pos, .. } => *pos,
-            Refusal::Nesting { .. } | Refusal::Operation { .. } => None,
+            Refusal::Nesting { .. } | Refusal::Operation { .. } | Refusal::Selections { .. } => None,
             Refusal::Subscription { pos }
+            | Refusal::Meta { pos, .. }
             | Refusal::Field { pos, .. }
             | Refusal::Introspection { pos, .. }
             | Refusal::Services { pos, .. }
@@ -135,9 +153,10 @@ impl Refusal {
         }
     }
 
-    /// The answer's body: an error without data.
-    pub fn answer(&self) -> String {
-        let mut error = json!({"message": self.to_string(), "extensions": {"code": self.code()}});
+    /// The answer's body: an error without data. `trace_id` leads to the request in the logs.
+    pub fn answer(&self, trace_id: &str) -> String {
+        let extensions = json!({"code": self.code(), "traceId": trace_id});
+        let mut error = json!({"message": self.to_string(), "extensions": extensions});
         if let Some(pos) = self.pos() {
             error["locations"] = located(pos);
         }

@@ -7,18 +7,25 @@ use async_graphql_parser::types::{
     SelectionSet,
 };
 use async_graphql_parser::{Pos, Positioned, parse_query};
-use async_graphql_value::{Name, Value};
+use async_graphql_value::{ConstValue, Name, Value};
 use serde_json::{Map, Value as Json};
+use skein_kind::Kind;
 
 use crate::compose::{Graph, ROOTS, Root};
+use crate::introspect::{Asking, answer};
 use crate::merge::{Key, Plan, Source};
 use crate::print::Printer;
 use crate::refusal::Refusal;
 
 const TYPENAME: &str = "__typename";
+/// What is asked about the schema.
+const META: [&str; 2] = ["__schema", "__type"];
 
 /// How deep the brackets of a document may be nested: as deep as the services take them.
 const MAX_NESTING: usize = 64;
+
+/// How many fields and fragments an operation may have when its fragments are written out: as many as the services take.
+const MAX_SELECTIONS: usize = 2_000;
 
 /// What a service is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,12 +59,15 @@ impl Graph {
         let document = parse_query(document)
             .map_err(|error| Refusal::Syntax { why: error.to_string(), pos: error.positions().next() })?;
         let (name, operation) = chosen(&document, operation_name)?;
-        let root = match operation.node.ty {
-            OperationType::Query => ROOTS[0].1,
-            OperationType::Mutation => ROOTS[1].1,
+        let (root, kind) = match operation.node.ty {
+            OperationType::Query => (ROOTS[0].1, Kind::Query),
+            OperationType::Mutation => (ROOTS[1].1, Kind::Mutation),
             OperationType::Subscription => return Err(Refusal::Subscription { pos: operation.pos }),
         };
         let order = callees_first(&document)?;
+        if written_out(&document, operation, &order) > MAX_SELECTIONS {
+            return Err(Refusal::Selections { most: MAX_SELECTIONS });
+        }
         let mut splitter = Splitter {
             graph: self,
             root,
@@ -89,7 +99,11 @@ impl Graph {
         let mut planned = Vec::new();
         for key in keys.into_iter().filter(|key| key.included) {
             let source = match &key.service {
-                None => Source::Typename(root),
+                None if key.field == TYPENAME => Source::Typename(root),
+                None => Source::Schema(match &self.meta {
+                    Some(meta) => answer(meta, &splitter, &splitter.fields_of(&key.name))?,
+                    None => "null".to_owned(),
+                }),
                 Some(service) => {
                     let known = parts.iter().position(|part| part.service == *service);
                     Source::Part(known.unwrap_or_else(|| {
@@ -100,7 +114,7 @@ impl Graph {
             };
             planned.push(Key { name: key.name, source, nullable: key.nullable, pos: key.pos });
         }
-        Ok(Plan::new(planned, parts))
+        Ok(Plan::new(kind, planned, parts))
     }
 }
 
@@ -154,6 +168,33 @@ fn callees_first(document: &ExecutableDocument) -> Result<Vec<&Name>, Refusal> {
         }
         None => Ok(order),
     }
+}
+
+/// How many fields and fragments an operation has when its fragments are written out.
+fn written_out(
+    document: &ExecutableDocument,
+    operation: &Positioned<OperationDefinition>,
+    callees_first: &[&Name],
+) -> usize {
+    fn count(selections: &SelectionSet, known: &HashMap<&Name, usize>) -> usize {
+        selections.items.iter().fold(0, |sum, selection| {
+            let inner = match &selection.node {
+                Selection::Field(field) => count(&field.node.selection_set.node, known),
+                Selection::FragmentSpread(spread) => {
+                    known.get(&spread.node.fragment_name.node).copied().unwrap_or_default()
+                }
+                Selection::InlineFragment(inline) => count(&inline.node.selection_set.node, known),
+            };
+            sum.saturating_add(inner).saturating_add(1)
+        })
+    }
+    let mut known = HashMap::new();
+    for name in callees_first {
+        let selections = &document.fragments[*name].node.selection_set.node;
+        let count = count(selections, &known);
+        known.insert(*name, count);
+    }
+    count(&operation.node.selection_set.node, &known)
 }
 
 /// The fragments and variables that something uses, with where a fragment is spread.
@@ -226,7 +267,7 @@ struct Splitter<'d> {
 /// A key of the answer.
 struct Wanted {
     name: String,
-    /// `None` for the root's own name.
+    /// `None` for the root's own name, and for what is asked about the schema.
     service: Option<String>,
     /// What the service calls the field.
     field: String,
@@ -272,9 +313,42 @@ impl<'d> Splitter<'d> {
         used
     }
 
+    /// Whether no service is asked for the field of the root.
+    fn is_own(&self, field: &Positioned<Field>) -> bool {
+        let name = field.node.name.node.as_str();
+        name == TYPENAME || (META.contains(&name) && self.graph.meta.is_some() && self.root == ROOTS[0].1)
+    }
+
+    /// The fields of the root with that key that are not skipped, in their order.
+    fn fields_of(&self, key: &str) -> Vec<&'d Positioned<Field>> {
+        let (mut fields, mut visited) = (Vec::new(), BTreeSet::new());
+        let mut open = vec![self.operation.selection_set.node.items.iter()];
+        while let Some(items) = open.last_mut() {
+            let Some(selection) = items.next() else {
+                open.pop();
+                continue;
+            };
+            if !self.included(selection.node.directives()) {
+                continue;
+            }
+            match &selection.node {
+                Selection::Field(field) if field.node.response_key().node == key => fields.push(field),
+                Selection::Field(_) => (),
+                Selection::InlineFragment(inline) => open.push(inline.node.selection_set.node.items.iter()),
+                Selection::FragmentSpread(spread) => {
+                    let name = &spread.node.fragment_name.node;
+                    if visited.insert(name) {
+                        open.push(self.fragments[name].node.selection_set.node.items.iter());
+                    }
+                }
+            }
+        }
+        fields
+    }
+
     fn root_field(&self, field: &Positioned<Field>) -> Result<&'d Root, Refusal> {
         let name = field.node.name.node.as_str();
-        if name == "__schema" || name == "__type" {
+        if META.contains(&name) {
             return Err(Refusal::Introspection { field: name.to_owned(), pos: field.pos });
         }
         self.graph.root(self.root, name).ok_or_else(|| Refusal::Field {
@@ -296,7 +370,7 @@ impl<'d> Splitter<'d> {
         let mut services = BTreeSet::new();
         for selection in &selections.items {
             match &selection.node {
-                Selection::Field(field) if field.node.name.node == TYPENAME => (),
+                Selection::Field(field) if self.is_own(field) => (),
                 Selection::Field(field) => drop(services.insert(self.root_field(field)?.service.as_str())),
                 Selection::FragmentSpread(spread) => {
                     let name = &spread.node.fragment_name.node;
@@ -346,8 +420,9 @@ impl<'d> Splitter<'d> {
 
     fn key(&self, all: &mut Vec<Wanted>, field: &Positioned<Field>, included: bool) -> Result<(), Refusal> {
         let name = field.node.response_key().node.to_string();
-        let (service, own, nullable) = if field.node.name.node == TYPENAME {
-            (None, TYPENAME.to_owned(), false)
+        let (service, own, nullable) = if self.is_own(field) {
+            let name = field.node.name.node.to_string();
+            (None, name.clone(), name == "__type")
         } else {
             let root = self.root_field(field)?;
             (Some(root.service.clone()), root.field.clone(), root.nullable)
@@ -397,7 +472,7 @@ impl<'d> Splitter<'d> {
                 let mut declared = self.operation.variable_definitions.iter();
                 let default = &declared.find(|one| one.node.name.node == *name)?.node.default_value.as_ref()?.node;
                 match default {
-                    async_graphql_value::ConstValue::Boolean(truth) => Some(*truth),
+                    ConstValue::Boolean(truth) => Some(*truth),
                     _ => None,
                 }
             }
@@ -476,5 +551,29 @@ impl<'d> Splitter<'d> {
             Some(Positioned::new(node, selection.pos))
         });
         SelectionSet { items: own.collect() }
+    }
+}
+
+impl<'d> Asking<'d> for Splitter<'d> {
+    fn fragments(&self) -> &'d HashMap<Name, Positioned<FragmentDefinition>> {
+        self.fragments
+    }
+
+    fn is_included(&self, selection: &Selection) -> bool {
+        self.included(selection.directives())
+    }
+
+    fn value(&self, value: &Value) -> Option<ConstValue> {
+        value
+            .clone()
+            .into_const_with(|name| {
+                let given =
+                    self.variables.get(name.as_str()).cloned().and_then(|json| ConstValue::from_json(json).ok());
+                let mut declared = self.operation.variable_definitions.iter();
+                let default =
+                    || Some(declared.find(|one| one.node.name.node == name)?.node.default_value.as_ref()?.node.clone());
+                given.or_else(default).ok_or(())
+            })
+            .ok()
     }
 }

@@ -264,7 +264,7 @@ fn generated_documents_are_answered_as_by_one_executor() {
                 Ok(parts[usize::from(part.service == "stocks")].execute(&part.document, &part.variables))
             })
             .collect();
-        let (merged, whole) = (plan.merge(&answers), whole.execute(&document, &draft.values));
+        let (merged, whole) = (plan.merge(&answers, "t1"), whole.execute(&document, &draft.values));
         let about = || {
             let values = Value::from(draft.values.clone());
             format!("seed {seed}: {document}\n{values}\n{plan:#?}\n{answers:#?}")
@@ -318,7 +318,7 @@ fn damaged_documents_are_refused_or_taken_apart_into_documents() {
         match toy.graph.split(&damaged, None, &draft.values) {
             Err(refusal) => {
                 refused += 1;
-                let answer: Value = serde_json::from_str(&refusal.answer()).unwrap();
+                let answer: Value = serde_json::from_str(&refusal.answer("t1")).unwrap();
                 assert!(answer["errors"][0]["extensions"]["code"].is_string(), "seed {seed}: {damaged}");
             }
             Ok(plan) => {

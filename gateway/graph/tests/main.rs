@@ -3,6 +3,7 @@
 mod committed;
 mod compose;
 mod generated;
+mod introspect;
 mod merge;
 mod reference;
 mod split;

@@ -11,7 +11,7 @@ fn check(document: &str, answers: &[Result<&str, ()>], expected: &str) {
     let plan = plan(document, &Value::Null).unwrap();
     let unavailable = || Failed { message: "try again".to_owned(), code: "UNAVAILABLE".to_owned() };
     let answers: Vec<_> = answers.iter().map(|one| one.map(str::to_owned).map_err(|()| unavailable())).collect();
-    let merged = plan.merge(&answers);
+    let merged = plan.merge(&answers, "t1");
     serde_json::from_str::<Value>(&merged).unwrap();
     assert_eq!(merged, expected);
 }
@@ -31,7 +31,7 @@ fn a_service_that_failed_leaves_null_where_that_may_be() {
     let told = |path: &str, column: u32| {
         let location = format!(r#"[{{"column":{column},"line":1}}]"#);
         format!(
-            r#"{{"extensions":{{"code":"UNAVAILABLE"}},"locations":{location},"message":"try again","path":["{path}"]}}"#
+            r#"{{"extensions":{{"code":"UNAVAILABLE","traceId":"t1"}},"locations":{location},"message":"try again","path":["{path}"]}}"#
         )
     };
     check(
@@ -50,7 +50,7 @@ fn a_service_that_failed_leaves_null_where_that_may_be() {
     );
     // One that was not asked at all counts as failed.
     let plan = plan("{ stock { units } }", &Value::Null).unwrap();
-    assert!(plan.merge(&[]).contains("stocks has not answered"), "{}", plan.merge(&[]));
+    assert!(plan.merge(&[], "t1").contains("stocks has not answered"), "{}", plan.merge(&[], "t1"));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn what_is_no_answer_is_a_failure_that_tells_nothing_of_it() {
         r#"{"data":{"orders":[]},"errors":{}}"#,
     ] {
         let plan = plan("{ orders { id } }", &Value::Null).unwrap();
-        let merged: Value = serde_json::from_str(&plan.merge(&[Ok(answer.to_owned())])).unwrap();
+        let merged: Value = serde_json::from_str(&plan.merge(&[Ok(answer.to_owned())], "t1")).unwrap();
         assert_eq!(merged["data"], Value::Null, "{answer}");
         assert_eq!(merged["errors"][0]["extensions"]["code"], "INTERNAL", "{answer}");
         assert_eq!(merged["errors"][0]["path"][0], "orders", "{answer}");

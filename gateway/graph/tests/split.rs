@@ -171,7 +171,7 @@ fn what_no_service_can_be_asked_is_refused_with_its_place() {
         assert_eq!(refusal.code(), code, "{document}");
         let told = format!("{} {refusal}", refusal.pos().map(|pos| pos.to_string()).unwrap_or_default());
         assert!(told.trim_start().starts_with(expected), "{document}: {told}");
-        let answer: Value = serde_json::from_str(&refusal.answer()).unwrap();
+        let answer: Value = serde_json::from_str(&refusal.answer("t1")).unwrap();
         assert_eq!(answer["errors"][0]["extensions"]["code"], code, "{document}");
         assert!(answer.get("data").is_none(), "{document}");
     }
@@ -187,15 +187,22 @@ fn what_is_nested_too_deeply_is_not_even_parsed() {
 }
 
 #[test]
-fn fragments_that_double_and_chains_of_them_cost_what_they_are_long() {
-    let count = 4000;
-    let mut document = String::from("{ ...F0 }\n");
-    for index in 0..count {
-        let next = index + 1;
-        document += &format!("fragment F{index} on Query {{ ...F{next} ...F{next} }}\n");
-    }
-    document += &format!("fragment F{count} on Query {{ orders {{ id }} }}\n");
+fn what_a_document_becomes_when_it_is_written_out_is_limited() {
+    let chain = |count: usize, spread: &str| {
+        let mut document = String::from("{ ...F0 }\n");
+        for index in 0..count {
+            let next = index + 1;
+            document += &format!("fragment F{index} on Query {{ {} }}\n", spread.replace('#', &next.to_string()));
+        }
+        document + &format!("fragment F{count} on Query {{ orders {{ id }} }}\n")
+    };
+    let document = chain(1990, "...F#");
     let plan = plan(&document, &Value::Null).unwrap();
     assert_eq!(plan.parts().len(), 1);
     assert!(plan.parts()[0].document.len() < 2 * document.len());
+    let aliases: String = (0..2001).map(|index| format!("a{index}: orders {{ id }} ")).collect();
+    for document in [chain(4000, "...F# ...F#"), chain(2000, "...F#"), format!("{{ {aliases} }}")] {
+        let refusal = crate::split::plan(&document, &Value::Null).unwrap_err();
+        assert_eq!((refusal.code(), &refusal), ("QUERY_TOO_COMPLEX", &Refusal::Selections { most: 2000 }));
+    }
 }

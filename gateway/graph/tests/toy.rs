@@ -209,6 +209,12 @@ impl Toy {
         [self.orders.sdl(), self.stocks.sdl()]
     }
 
+    /// What the executor of the whole answers to a question without variables.
+    pub(crate) fn ask_whole(&self, document: &str) -> Value {
+        let response = self.runtime.block_on(self.whole.execute(document));
+        serde_json::to_value(&response).unwrap()
+    }
+
     /// Whether a service executes a part: its errors, if there are some, are those of fields.
     pub(crate) fn check(&self, part: &skein_graph::Part) -> Result<(), String> {
         let variables = Variables::from_json(Value::Object(part.variables.clone()));
