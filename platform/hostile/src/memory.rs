@@ -105,6 +105,9 @@ impl TableStore for Memory {
                     merged.extend(row.properties.clone());
                     merged
                 }
+                Operation::Require(_) if before.is_some() => {
+                    before.map(|before| before.properties.clone()).unwrap_or_default()
+                }
                 Operation::Delete(key, etag)
                     if before.is_some_and(|before| etag.as_ref().is_none_or(|etag| before.etag == *etag)) =>
                 {

@@ -77,8 +77,9 @@ pub fn batch_answer(data: &[u8]) {
         _ => draw.text(),
     };
     let operations: Vec<Operation> = (0..=draw.below(3))
-        .map(|n| match draw.below(5) {
+        .map(|n| match draw.below(6) {
             0 => Operation::Delete(n.to_string(), None),
+            4 => Operation::Require(n.to_string()),
             1 => Operation::Put(Row::new(n.to_string())),
             2 => Operation::Replace(Row::new(n.to_string()), Etag("W/\"1\"".into())),
             3 => Operation::Merge(Row::new(n.to_string()), Etag("W/\"1\"".into())),

@@ -86,6 +86,7 @@ impl From<Operation> for Write {
             Operation::Merge(row, etag) => Write::Update { row, merge: true, condition: Condition::Match(etag) },
             Operation::Delete(key, None) => Write::Delete { key, condition: Condition::Exists },
             Operation::Delete(key, Some(etag)) => Write::Delete { key, condition: Condition::Match(etag) },
+            Operation::Require(key) => Write::Update { row: Row::new(key), merge: true, condition: Condition::Exists },
         }
     }
 }

@@ -59,6 +59,11 @@ pub trait Projection: Send + Sync + 'static {
     /// One row.
     type Row: Serialize + DeserializeOwned + Send + Sync;
 
+    /// Whether its partitions may be watched ([`crate::views::Watches`]). While nobody watches, a view with one source
+    /// pays nothing for it, one with many sources a write without data in each transaction. Of a view with one source,
+    /// the source has to be the only category that it reads.
+    const LIVE: bool = false;
+
     /// The rows that the event changes: at most 90 of one partition.
     fn touches(event: &Self::Event, source: &Source) -> Vec<Touch>;
 

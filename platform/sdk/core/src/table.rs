@@ -161,6 +161,8 @@ pub enum Operation {
     Merge(Row, Etag),
     /// Removes the row, if a tag is given only while it is still this one. A missing row is a conflict.
     Delete(String, Option<Etag>),
+    /// Asks that the row exists, and leaves its properties; it has another tag afterwards. A missing row is a conflict.
+    Require(String),
 }
 
 impl Operation {
@@ -170,7 +172,7 @@ impl Operation {
             Operation::Insert(row) | Operation::Put(row) | Operation::Replace(row, _) | Operation::Merge(row, _) => {
                 &row.key
             }
-            Operation::Delete(key, _) => key,
+            Operation::Delete(key, _) | Operation::Require(key) => key,
         }
     }
 }

@@ -236,6 +236,7 @@ impl TableStore for Memory {
                 Operation::Insert(_) => there.is_none(),
                 Operation::Put(_) => true,
                 Operation::Replace(_, etag) | Operation::Merge(_, etag) => there.as_ref() == Some(etag),
+                Operation::Require(_) => there.is_some(),
                 Operation::Delete(_, etag) => there.is_some() && (etag.is_none() || there == *etag),
             };
             if !fits {
@@ -254,6 +255,9 @@ impl TableStore for Memory {
                     let entry = inner.1.get_mut(&key(operation)).expect("checked above");
                     entry.0 = etag.clone();
                     entry.1.extend(row.properties.clone());
+                }
+                Operation::Require(_) => {
+                    inner.1.get_mut(&key(operation)).expect("checked above").0 = etag.clone();
                 }
                 Operation::Delete(..) => {
                     inner.1.remove(&key(operation));

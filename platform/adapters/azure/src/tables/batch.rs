@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use skein_core::ports::{TableError, TransactError};
-use skein_core::table::{Etag, Operation};
+use skein_core::table::{Etag, Operation, Row};
 use uuid::Uuid;
 
 use super::{MINIMAL, entity, entity_path, multipart};
@@ -14,12 +14,17 @@ pub(crate) fn request(base: &str, table: &str, partition: &str, operations: &[Op
     let id = Uuid::new_v4().simple();
     let mut body = format!("--batch_{id}\r\nContent-Type: multipart/mixed; boundary=changeset_{id}\r\n\r\n");
     for operation in operations {
+        let nothing;
         let (method, tag, row) = match operation {
             Operation::Insert(row) => ("POST", None, Some(row)),
             Operation::Put(row) => ("PUT", None, Some(row)),
             Operation::Replace(row, tag) => ("PUT", Some(tag.0.as_str()), Some(row)),
             Operation::Merge(row, tag) => ("MERGE", Some(tag.0.as_str()), Some(row)),
             Operation::Delete(_, tag) => ("DELETE", Some(tag.as_ref().map_or("*", |tag| tag.0.as_str())), None),
+            Operation::Require(key) => {
+                nothing = Row::new(key.as_str());
+                ("MERGE", Some("*"), Some(&nothing))
+            }
         };
         let path = match operation {
             Operation::Insert(_) => table.to_owned(),
@@ -94,8 +99,6 @@ pub(crate) fn outcome(
 
 #[cfg(test)]
 mod tests {
-    use skein_core::table::Row;
-
     use super::*;
 
     const AZURE: &str = "multipart/mixed; boundary=batchresponse_a1";

@@ -22,7 +22,7 @@ pub fn check_transaction(partition: &str, operations: &[Operation]) -> Result<()
     for operation in operations {
         let tag = match operation {
             Operation::Replace(_, tag) | Operation::Merge(_, tag) | Operation::Delete(_, Some(tag)) => tag,
-            Operation::Insert(_) | Operation::Put(_) | Operation::Delete(_, None) => continue,
+            Operation::Insert(_) | Operation::Put(_) | Operation::Delete(_, None) | Operation::Require(_) => continue,
         };
         check_tag(tag)?;
     }
@@ -32,7 +32,7 @@ pub fn check_transaction(partition: &str, operations: &[Operation]) -> Result<()
             Operation::Insert(row) | Operation::Put(row) | Operation::Replace(row, _) | Operation::Merge(row, _) => {
                 (row.key.as_str(), Some(row))
             }
-            Operation::Delete(key, _) => (key.as_str(), None),
+            Operation::Delete(key, _) | Operation::Require(key) => (key.as_str(), None),
         }),
     )
 }

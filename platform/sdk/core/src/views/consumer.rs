@@ -9,6 +9,7 @@ use futures::future::try_join_all;
 use super::cursor::{Arrival, Cursor, Position};
 use super::gaps;
 use super::generation::{Generation, Pointer};
+use super::live::{self, Change, ChangedRow, HEAD, NOBODY, Outbox, State, Watch};
 use super::{
     MAX_CONFLICTS, REACTIONS_TABLE, Shared, document_key, give_way, read_document, source_key, write_document,
 };
@@ -125,7 +126,36 @@ pub(super) trait Apply: Send + Sync {
         event: &CloudEvent,
         source: &Source,
         also: Option<Operation>,
-    ) -> Result<(), Step>;
+    ) -> Result<Applied, Step>;
+
+    /// What earlier deliveries have written and not pushed.
+    async fn unpushed(&self, _cursor: &Cursor) -> Result<Applied, Fault> {
+        Ok(Applied::default())
+    }
+}
+
+/// What is left to do once an event is applied: nothing that the view waits for.
+#[derive(Default)]
+pub(super) struct Applied {
+    outboxes: Vec<Outbox>,
+    /// The cursor that names the outboxes' partitions, as it was written.
+    naming: Option<Cursor>,
+}
+
+impl Applied {
+    /// Pushes what waits for it. Whoever is told twice knows it by the number.
+    async fn push(self, shared: &Shared) -> Result<(), Fault> {
+        for outbox in self.outboxes {
+            outbox.push(shared).await?;
+        }
+        if let Some(cursor) = self.naming {
+            // Where that fails, or the cursor has moved on, what is named is looked at once more.
+            if let Err(TransactError::Refused(error)) = cursor.forget_pending(&*shared.store).await {
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Why an event was not applied.
@@ -177,6 +207,8 @@ async fn drain<T: Apply>(consumer: &T, shared: &Shared, first: Taken, body: &[u8
     let key = source.aggregate.key();
     let partition = consumer.cursor_partition(&source.aggregate);
     let mut conflict = 0;
+    // A hub that is away keeps nobody from being applied: the message comes again.
+    let mut unpushed = None;
     loop {
         let cursor = Cursor::read(store, T::TABLE, partition.clone(), &key).await?;
         let arrival = cursor.arrival(&source);
@@ -186,32 +218,44 @@ async fn drain<T: Apply>(consumer: &T, shared: &Shared, first: Taken, body: &[u8
         let step = match arrival {
             Arrival::Seen => match remove.clone() {
                 // Somebody else applied it, or it is left from an epoch that is over.
-                Some(stale) => store.transact(T::TABLE, &partition, &[stale]).await.map(drop).map_err(Step::from),
-                None => Ok(()),
+                Some(stale) => match store.transact(T::TABLE, &partition, &[stale]).await {
+                    Ok(_) => Ok(Applied::default()),
+                    Err(error) => Err(Step::from(error)),
+                },
+                None => consumer.unpushed(&cursor).await.map_err(Step::from),
             },
             // It is parked already.
-            Arrival::Early if remove.is_some() => return Ok(()),
+            Arrival::Early if remove.is_some() => return unpushed.map_or(Ok(()), Err),
             Arrival::Early => {
                 // The check is sent before anything is parked, so that whoever finds something parked may rely on it.
                 if watched && cursor.parked <= cursor.position.sequence {
                     gaps::watch(shared, T::NAME, &event).await?;
                 }
                 match cursor.park(store, &source, body).await {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => return unpushed.map_or(Ok(()), Err),
                     Err(error) => Err(Step::from(error)),
                 }
             }
             Arrival::Next => consumer.apply(&cursor, &event, &source, remove.clone()).await,
         };
+        let step = match step {
+            Ok(applied) => {
+                if let Err(fault) = applied.push(shared).await {
+                    unpushed.get_or_insert(fault);
+                }
+                Ok(())
+            }
+            Err(step) => Err(step),
+        };
         match step {
             // Whoever parks writes the cursor, too, so what its row says holds as long as its tag.
-            Ok(()) if cursor.parked <= reached => return Ok(()),
+            Ok(()) if cursor.parked <= reached => return unpushed.map_or(Ok(()), Err),
             Ok(()) => match Due::read(store, T::TABLE, &partition, &source.aggregate, reached + 1).await? {
                 Some(due) => {
                     (event, source, remove) = (due.event, due.source, Some(due.remove));
                     conflict = 0;
                 }
-                None => return Ok(()),
+                None => return unpushed.map_or(Ok(()), Err),
             },
             Err(Step::Fail(fault)) => return Err(fault),
             Err(Step::Again) if conflict >= MAX_CONFLICTS => return Err(too_many_conflicts(T::NAME, &source)),
@@ -287,20 +331,23 @@ impl<'a, P: Projection> Fold<'a, P> {
         Fold { shared, generation, projection: PhantomData }
     }
 
-    /// The writes that the event makes in one partition, each guarded by the tag of the row as it was read.
+    /// The writes that the event makes in one partition, each guarded by the tag of the row as it was read. While somebody
+    /// watches, the rows say which change it was.
     async fn writes(
         &self,
         partition: &str,
         event: &P::Event,
         source: &Source,
         touches: &[Touch],
-    ) -> Result<Vec<Operation>, Fault> {
+        watch: Option<Watch>,
+    ) -> Result<Writes, Fault> {
         let reads = touches.iter().map(|touch| async move {
             let key = document_key(&touch.row);
             let stored = self.shared.store.get(P::TABLE, partition, &key).await?;
-            Self::write(key, stored, partition, event, source, touch)
+            Self::write(key, stored, partition, event, source, touch, watch)
         });
-        Ok(try_join_all(reads).await?.into_iter().flatten().collect())
+        let (operations, changed) = try_join_all(reads).await?.into_iter().flatten().unzip();
+        Ok(Writes { operations, changed })
     }
 
     fn write(
@@ -310,26 +357,36 @@ impl<'a, P: Projection> Fold<'a, P> {
         event: &P::Event,
         source: &Source,
         touch: &Touch,
-    ) -> Result<Option<Operation>, Fault> {
+        watch: Option<Watch>,
+    ) -> Result<Option<(Operation, Option<ChangedRow>)>, Fault> {
         let before: Option<P::Row> = stored.as_ref().map(|row| read_document(P::TABLE, row)).transpose()?;
         let after = P::apply(before, event, touch, source);
         let written = after
             .map(|document| {
                 let mut row = Row::new(key.clone());
-                write_document(&mut row, &document)?;
+                let json = write_document(&mut row, &document)?;
+                if let Some(watch) = watch {
+                    row = row.with("Version", i64::try_from(watch.next().version).unwrap_or(i64::MAX));
+                }
                 let bytes = row.size(partition);
                 if bytes > MAX_ROW_BYTES {
                     let text = format!("{}: row {key:?} of {partition:?} takes {bytes} bytes", P::NAME);
                     return Err(Fault::permanent("VIEW_ROW_TOO_LARGE", text));
                 }
-                Ok(row)
+                Ok((row, json))
             })
             .transpose()?;
-        Ok(match (stored, written) {
+        let (row, document) = written.unzip();
+        let changed = watch.map(|watch| ChangedRow {
+            row: touch.row.clone(),
+            previous: live::previous(watch, stored.as_ref()),
+            document,
+        });
+        Ok(match (stored, row) {
             (None, None) => None,
-            (None, Some(row)) => Some(Operation::Insert(row)),
-            (Some(stored), Some(row)) => Some(Operation::Replace(row, stored.etag)),
-            (Some(stored), None) => Some(Operation::Delete(key, Some(stored.etag))),
+            (None, Some(row)) => Some((Operation::Insert(row), changed)),
+            (Some(stored), Some(row)) => Some((Operation::Replace(row, stored.etag), changed)),
+            (Some(stored), None) => Some((Operation::Delete(key, Some(stored.etag)), changed)),
         })
     }
 
@@ -347,43 +404,153 @@ impl<'a, P: Projection> Fold<'a, P> {
         Ok(())
     }
 
-    /// One partition of a view with many sources: skipped if its `S~` row is not older than the event.
+    /// What waits to be pushed in a partition with many sources.
+    async fn outbox(&self, partition: &str) -> Result<Option<Outbox>, Fault> {
+        let Some(head) = self.shared.store.get(P::TABLE, partition, HEAD).await? else { return Ok(None) };
+        let watch = Watch::of_row(partition, &head)?;
+        Ok(watch.filter(|watch| watch.version > watch.pushed).map(|watch| Outbox {
+            table: P::TABLE,
+            partition: partition.to_owned(),
+            head: HEAD.to_owned(),
+            etag: Some(head.etag),
+            watch,
+            change: None,
+        }))
+    }
+
+    /// One partition of a view with many sources: skipped if its `S~` row is not older than the event. Gives what waits
+    /// to be pushed.
     async fn apply_partition(
         &self,
         name: &str,
         event: &P::Event,
         source: &Source,
         touches: &[Touch],
-    ) -> Result<(), Fault> {
-        let partition = self.generation.partition(name);
+    ) -> Result<Option<Outbox>, Fault> {
+        let (store, partition) = (&*self.shared.store, self.generation.partition(name));
         let key = source_key(&source.aggregate.key());
         for conflict in 0..=MAX_CONFLICTS {
             if conflict > 0 {
                 give_way(&*self.shared.clock, conflict).await;
             }
+            // That nobody watches is found out by the transaction.
+            let head = match P::LIVE && conflict > 0 {
+                true => Some(store.get(P::TABLE, &partition, HEAD).await?),
+                false => None,
+            };
+            let watch = head.iter().flatten().map(|head| Watch::of_row(&partition, head)).next().transpose()?.flatten();
+            let watch = match watch.map(|watch| (watch, watch.state(&*self.shared.clock))) {
+                Some((watch, State::Watched)) => Some(watch),
+                Some((_, State::Over)) => {
+                    if let Err(TransactError::Refused(error)) = live::expire(store, P::TABLE, &partition, HEAD).await {
+                        return Err(error.into());
+                    }
+                    continue;
+                }
+                Some((_, State::Nobody)) | None => None,
+            };
             let (mark, writes) = futures::future::try_join(
-                async { self.shared.store.get(P::TABLE, &partition, &key).await.map_err(Fault::from) },
-                self.writes(&partition, event, source, touches),
+                async { store.get(P::TABLE, &partition, &key).await.map_err(Fault::from) },
+                self.writes(&partition, event, source, touches, watch),
             )
             .await?;
             let position = mark.as_ref().map(|row| Position::of_row(&partition, row)).transpose()?;
             if position.is_some_and(|position| position >= Position::of(source)) {
-                return Ok(());
+                let was_watched = mark.is_some_and(|mark| mark.properties.contains_key("Version"));
+                return if P::LIVE && was_watched { self.outbox(&partition).await } else { Ok(None) };
             }
-            let row = Position::of(source).row(key.clone());
-            let mut operations = vec![match mark {
+            let mut row = Position::of(source).row(key.clone());
+            let mut outbox = None;
+            let mut operations = Vec::with_capacity(writes.operations.len() + 4);
+            if P::LIVE && !writes.operations.is_empty() {
+                match (head, watch) {
+                    (None, _) | (Some(Some(_)), None) => operations.push(Operation::Require(NOBODY.to_owned())),
+                    (Some(None), _) => {
+                        operations.push(Operation::Insert(Watch::default().write(Row::new(HEAD))));
+                        operations.push(Operation::Insert(Row::new(NOBODY)));
+                    }
+                    (Some(Some(head)), Some(watch)) => {
+                        let watch = watch.next();
+                        let mut change = Change { number: watch.version, rows: Some(writes.changed()) };
+                        operations.push(Operation::Merge(watch.write(Row::new(HEAD)), head.etag));
+                        operations.push(live::keep(&partition, &mut change)?);
+                        // Whoever sees the event again knows that it may wait to be pushed.
+                        row = row.with("Version", i64::try_from(watch.version).unwrap_or(i64::MAX));
+                        let head = HEAD.to_owned();
+                        let (table, partition, change) = (P::TABLE, partition.clone(), Some(change));
+                        outbox = Some(Outbox { table, partition, head, etag: None, watch, change });
+                    }
+                }
+            }
+            operations.push(match mark {
                 Some(mark) => Operation::Replace(row, mark.etag),
                 None => Operation::Insert(row),
-            }];
-            operations.extend(writes);
+            });
+            operations.extend(writes.operations);
             Self::check_count(&operations, source)?;
-            match self.shared.store.transact(P::TABLE, &partition, &operations).await {
-                Ok(_) => return Ok(()),
+            match store.transact(P::TABLE, &partition, &operations).await {
+                Ok(tags) => {
+                    return Ok(outbox.map(|outbox| Outbox { etag: tags.into_iter().next().flatten(), ..outbox }));
+                }
                 Err(TransactError::Refused(error)) => return Err(error.into()),
                 Err(TransactError::Conflict(_) | TransactError::Unknown(_)) => {}
             }
         }
         Err(too_many_conflicts(P::NAME, source))
+    }
+
+    /// The event and its cursor in one transaction: cursor and rows are one partition.
+    async fn apply_one_source(
+        &self,
+        cursor: &Cursor,
+        decoded: &P::Event,
+        source: &Source,
+        touches: &[Touch],
+        also: Option<Operation>,
+    ) -> Result<Applied, Step> {
+        let store = &*self.shared.store;
+        let head = source_key(&source.aggregate.key());
+        let watch = match cursor.watch.filter(|_| P::LIVE).map(|watch| (watch, watch.state(&*self.shared.clock))) {
+            Some((watch, State::Watched)) => Some(watch),
+            Some((_, State::Over)) => {
+                live::expire(store, P::TABLE, &cursor.partition, &head).await?;
+                return Err(Step::Again);
+            }
+            Some((_, State::Nobody)) | None => None,
+        };
+        let writes = self.writes(&cursor.partition, decoded, source, touches, watch).await?;
+        let mut outbox = None;
+        let mut operations = match watch.filter(|_| !writes.operations.is_empty()) {
+            Some(watch) => {
+                let watch = watch.next();
+                let mut change = Change { number: watch.version, rows: Some(writes.changed()) };
+                let operations =
+                    vec![cursor.advance_watched(source, watch), live::keep(&cursor.partition, &mut change)?];
+                let (table, partition, change) = (P::TABLE, cursor.partition.clone(), Some(change));
+                outbox = Some(Outbox { table, partition, head, etag: None, watch, change });
+                operations
+            }
+            None => vec![cursor.advance(source)],
+        };
+        operations.extend(also);
+        operations.extend(writes.operations);
+        Self::check_count(&operations, source)?;
+        let tags = store.transact(P::TABLE, &cursor.partition, &operations).await?;
+        let outbox = outbox.map(|outbox| Outbox { etag: tags.into_iter().next().flatten(), ..outbox });
+        Ok(Applied { outboxes: outbox.into_iter().collect(), naming: None })
+    }
+}
+
+/// The writes of one event in one partition.
+struct Writes {
+    operations: Vec<Operation>,
+    /// What they change, where somebody watches.
+    changed: Vec<Option<ChangedRow>>,
+}
+
+impl Writes {
+    fn changed(&self) -> Vec<ChangedRow> {
+        self.changed.iter().flatten().cloned().collect()
     }
 }
 
@@ -405,7 +572,7 @@ impl<P: Projection> Apply for Fold<'_, P> {
         event: &CloudEvent,
         source: &Source,
         also: Option<Operation>,
-    ) -> Result<(), Step> {
+    ) -> Result<Applied, Step> {
         let decoded = decode::<P::Event>(P::NAME, event)?;
         let mut partitions: BTreeMap<String, Vec<Touch>> = BTreeMap::new();
         if let Some(decoded) = &decoded {
@@ -416,27 +583,67 @@ impl<P: Projection> Apply for Fold<'_, P> {
                 }
             }
         }
-        let mut operations = vec![cursor.advance(source)];
-        operations.extend(also);
+        let mut outboxes = Vec::new();
         if let Some(decoded) = &decoded {
             if P::PARTITIONING == Partitioning::OneSource {
                 if let Some(foreign) = partitions.keys().find(|name| *name != source.aggregate.id()) {
                     let text = format!("{}: {} touches partition {foreign:?}", P::NAME, source.aggregate);
                     return Err(Fault::permanent("VIEW_FOREIGN_PARTITION", text).into());
                 }
-                // Cursor and rows are one partition, so everything is one transaction.
-                for touches in partitions.values() {
-                    operations.extend(self.writes(&cursor.partition, decoded, source, touches).await?);
+                if let Some(touches) = partitions.values().next() {
+                    return self.apply_one_source(cursor, decoded, source, touches, also).await;
                 }
-                Self::check_count(&operations, source)?;
             } else {
                 for (name, touches) in &partitions {
-                    self.apply_partition(name, decoded, source, touches).await?;
+                    outboxes.extend(self.apply_partition(name, decoded, source, touches).await?);
                 }
             }
         }
-        self.shared.store.transact(P::TABLE, &cursor.partition, &operations).await?;
-        Ok(())
+        // What waits to be pushed is named by the cursor before it is: the view waits for nobody, and the event, when it
+        // comes again, is seen.
+        let mut pending = cursor.pending.clone();
+        for outbox in &outboxes {
+            if !pending.contains(&outbox.partition) {
+                pending.push(outbox.partition.clone());
+            }
+        }
+        let mut operations = vec![match pending.is_empty() {
+            true => cursor.advance(source),
+            false => cursor.advance_pending(source, &pending),
+        }];
+        operations.extend(also);
+        let tags = self.shared.store.transact(P::TABLE, &cursor.partition, &operations).await?;
+        if pending.is_empty() {
+            return Ok(Applied::default());
+        }
+        for partition in &cursor.pending {
+            if !outboxes.iter().any(|outbox| outbox.partition == *partition) {
+                outboxes.extend(self.outbox(partition).await?);
+            }
+        }
+        let naming = cursor.at(Position::of(source), pending, tags.into_iter().next().flatten());
+        Ok(Applied { outboxes, naming: Some(naming) })
+    }
+
+    async fn unpushed(&self, cursor: &Cursor) -> Result<Applied, Fault> {
+        let mut applied = Applied::default();
+        if let Some(watch) = cursor.watch.filter(|watch| P::LIVE && watch.version > watch.pushed) {
+            applied.outboxes.push(Outbox {
+                table: P::TABLE,
+                partition: cursor.partition.clone(),
+                head: source_key(&cursor.source),
+                etag: cursor.etag.clone(),
+                watch,
+                change: None,
+            });
+        }
+        for partition in &cursor.pending {
+            applied.outboxes.extend(self.outbox(partition).await?);
+        }
+        if !cursor.pending.is_empty() {
+            applied.naming = Some(cursor.at(cursor.position, cursor.pending.clone(), cursor.etag.clone()));
+        }
+        Ok(applied)
     }
 }
 
@@ -565,7 +772,7 @@ impl<R: Reaction> Apply for React<'_, R> {
         event: &CloudEvent,
         source: &Source,
         also: Option<Operation>,
-    ) -> Result<(), Step> {
+    ) -> Result<Applied, Step> {
         if let Some(decoded) = decode::<R::Event>(R::NAME, event)? {
             let mut rest = self.messages(&decoded, event, source)?.into_iter().peekable();
             while let Some((service, first)) = rest.next() {
@@ -579,7 +786,7 @@ impl<R: Reaction> Apply for React<'_, R> {
         let mut operations = vec![cursor.advance(source)];
         operations.extend(also);
         self.shared.store.transact(REACTIONS_TABLE, &cursor.partition, &operations).await?;
-        Ok(())
+        Ok(Applied::default())
     }
 }
 

@@ -7,6 +7,7 @@ use crate::projection::Source;
 use crate::store::{corrupt, get_text, put_text};
 use crate::table::{Etag, Operation, Range, Row, StoredRow};
 
+use super::live::Watch;
 use super::source_key;
 
 /// Epoch and sequence of the last event applied.
@@ -47,6 +48,9 @@ pub(super) enum Arrival {
     Early,
 }
 
+/// The text that names partitions where a change waits to be pushed.
+const PENDING: &str = "Pending";
+
 fn parked_key(source: &str, sequence: u64) -> String {
     format!("P~{source}~{}", CloudEvent::format_sequence(sequence))
 }
@@ -60,6 +64,10 @@ pub(super) struct Cursor {
     pub position: Position,
     /// The highest sequence that is parked and not yet drained, 0 for none: it saves the look for what follows.
     pub parked: u64,
+    /// Who watches the partition, where it is one of a view with one source.
+    pub watch: Option<Watch>,
+    /// The partitions of a view with many sources where a change waits to be pushed.
+    pub pending: Vec<String>,
     pub etag: Option<Etag>,
 }
 
@@ -88,8 +96,28 @@ impl Cursor {
                 .ok_or_else(|| corrupt(&partition, &row.key, "Parked is no number from 0"))?,
             _ => 0,
         };
+        let watch = row.as_ref().map(|row| Watch::of_row(&partition, row)).transpose()?.flatten();
+        let pending = match row.as_ref().map(|row| get_text(row, PENDING)).transpose() {
+            Ok(text) => text.flatten().map(|text| serde_json::from_str(&text)).transpose().map_err(|e| e.to_string()),
+            Err(what) => Err(what),
+        };
+        let pending = pending.map_err(|what| corrupt(&partition, &source_key(source), what))?.unwrap_or_default();
         let (source, etag) = (source.to_owned(), row.map(|row| row.etag));
-        Ok(Cursor { table, partition, source, position, parked, etag })
+        Ok(Cursor { table, partition, source, position, parked, watch, pending, etag })
+    }
+
+    /// The same cursor, after it was written.
+    pub(super) fn at(&self, position: Position, pending: Vec<String>, etag: Option<Etag>) -> Self {
+        Cursor {
+            table: self.table,
+            partition: self.partition.clone(),
+            source: self.source.clone(),
+            position,
+            parked: self.parked,
+            watch: self.watch,
+            pending,
+            etag,
+        }
     }
 
     pub(super) fn arrival(&self, source: &Source) -> Arrival {
@@ -108,10 +136,31 @@ impl Cursor {
         self.write(Position::of(source), self.parked)
     }
 
+    /// The same, with a change that has the next number.
+    pub(super) fn advance_watched(&self, source: &Source, watch: Watch) -> Operation {
+        self.write_all(Position::of(source), self.parked, Some(watch), &self.pending)
+    }
+
+    /// The same, with changes that wait to be pushed in these partitions, too.
+    pub(super) fn advance_pending(&self, source: &Source, pending: &[String]) -> Operation {
+        self.write_all(Position::of(source), self.parked, self.watch, pending)
+    }
+
     fn write(&self, position: Position, parked: u64) -> Operation {
+        self.write_all(position, parked, self.watch, &self.pending)
+    }
+
+    fn write_all(&self, position: Position, parked: u64, watch: Option<Watch>, pending: &[String]) -> Operation {
         let mut row = position.row(source_key(&self.source));
         if parked > position.sequence {
             row = row.with("Parked", i64::try_from(parked).unwrap_or(i64::MAX));
+        }
+        if let Some(watch) = watch {
+            row = watch.write(row);
+        }
+        if !pending.is_empty() {
+            // Plain data: it has JSON.
+            put_text(&mut row, PENDING, &serde_json::to_string(pending).unwrap_or_default());
         }
         match &self.etag {
             Some(etag) => Operation::Replace(row, etag.clone()),
@@ -149,6 +198,12 @@ impl Cursor {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// Says that nothing waits to be pushed any more, under the tag that the cursor was read with.
+    pub(super) async fn forget_pending(&self, store: &dyn TableStore) -> Result<(), TransactError> {
+        let write = self.write_all(self.position, self.parked, self.watch, &[]);
+        store.transact(self.table, &self.partition, &[write]).await.map(drop)
     }
 
     /// Says that nothing is parked any more.
@@ -193,6 +248,8 @@ mod tests {
             source: "order:1".into(),
             position: Position { epoch, sequence },
             parked: 0,
+            watch: None,
+            pending: Vec::new(),
             etag: None,
         };
         let fresh = Position::default();

@@ -20,6 +20,7 @@ mod consumer;
 mod cursor;
 mod gaps;
 mod generation;
+mod live;
 mod reader;
 mod rebuild;
 mod top;
@@ -33,6 +34,9 @@ use futures::future::join_all;
 pub use generation::{
     GENERATIONS_TABLE, Generation, Phase, Rebuild, RebuildFailure, SourceProgress, ViewState, find_state, is_same_view,
     read_state,
+};
+pub use live::{
+    Change, ChangedRow, KEPT, LONGEST_WATCH, Push, SUBSCRIPTIONS_TABLE, Start, Topic, WatchError, Watcher, Watches,
 };
 pub use reader::{Listing, ViewReader};
 
@@ -73,10 +77,10 @@ fn read_document<T: serde::de::DeserializeOwned>(table: &str, row: &StoredRow) -
     serde_json::from_str(&json).map_err(|error| unreadable(error.to_string()))
 }
 
-fn write_document(row: &mut Row, document: &impl serde::Serialize) -> Result<(), Fault> {
+fn write_document(row: &mut Row, document: &impl serde::Serialize) -> Result<String, Fault> {
     let json = serde_json::to_string(document).map_err(|error| Fault::permanent("VIEW_ENCODING", error))?;
     crate::store::put_text(row, DOCUMENT, &json);
-    Ok(())
+    Ok(json)
 }
 
 /// What all consumers of a service share.
@@ -87,6 +91,8 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     /// The service that publishes each category.
     sources: BTreeMap<String, String>,
+    /// Tells those who watch; absent where nobody can.
+    push: Option<Arc<dyn Push>>,
 }
 
 /// After a conflict somebody else was at the same rows: give way, longer each time.
@@ -118,7 +124,7 @@ impl Shared {
 impl ViewsHandler {
     /// A handler without consumers.
     pub fn new(service: &str, store: Arc<dyn TableStore>, queue: Arc<dyn CommandQueue>, clock: Arc<dyn Clock>) -> Self {
-        let shared = Shared { service: service.to_owned(), store, queue, clock, sources: BTreeMap::new() };
+        let shared = Shared { service: service.to_owned(), store, queue, clock, sources: BTreeMap::new(), push: None };
         ViewsHandler { shared, consumers: Vec::new() }
     }
 
@@ -127,6 +133,13 @@ impl ViewsHandler {
     #[must_use]
     pub fn sources(mut self, sources: BTreeMap<String, String>) -> Self {
         self.shared.sources = sources;
+        self
+    }
+
+    /// Tells those who watch live views of each change.
+    #[must_use]
+    pub fn push(mut self, push: Arc<dyn Push>) -> Self {
+        self.shared.push = Some(push);
         self
     }
 

@@ -27,7 +27,7 @@ use super::generation::{
     FRESH, GENERATIONS_TABLE, Generation, Phase, Rebuild, SourceProgress, ViewState, fail, is_same_view, read_state,
     write_state,
 };
-use super::{MAX_CONFLICTS, Shared, ViewsHandler, give_way};
+use super::{MAX_CONFLICTS, Shared, ViewsHandler, give_way, live};
 use crate::cloud_event::CloudEvent;
 use crate::delivery::Delivery;
 use crate::fault::Fault;
@@ -598,6 +598,12 @@ async fn delete(
             let page = shared.store.sweep(table, &sweep, next.as_ref()).await?;
             for rows in page.rows.chunk_by(|(one, _), (other, _)| one == other) {
                 for rows in rows.chunks(100) {
+                    if let Some(push) = &shared.push {
+                        // Told before they are forgotten. Each subscribes to the generation that is live now.
+                        for group in live::groups(rows) {
+                            push.renew(group).await?;
+                        }
+                    }
                     let operations: Vec<_> =
                         rows.iter().map(|(_, row)| Operation::Delete(row.key.clone(), None)).collect();
                     match shared.store.transact(table, &rows[0].0, &operations).await {

@@ -14,7 +14,7 @@ use futures::lock::Mutex;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::consumer::{Apply, Consume, Rebuilt, Step, decode, position, take};
+use super::consumer::{Applied, Apply, Consume, Rebuilt, Step, decode, position, take};
 use super::cursor::{Cursor, Position};
 use super::generation::{Generation, Pointer};
 use super::{MAX_CONFLICTS, Shared, document_key, give_way, read_document, write_document};
@@ -314,12 +314,12 @@ impl<T: TopList> Apply for List<'_, T> {
         event: &CloudEvent,
         source: &Source,
         also: Option<Operation>,
-    ) -> Result<(), Step> {
+    ) -> Result<Applied, Step> {
         self.score(event, source).await?;
         let mut operations = vec![cursor.advance(source)];
         operations.extend(also);
         self.shared.store.transact(T::TABLE, &cursor.partition, &operations).await?;
-        Ok(())
+        Ok(Applied::default())
     }
 }
 

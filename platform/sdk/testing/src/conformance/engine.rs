@@ -30,8 +30,19 @@ pub use super::personal::{
 use crate::doubles::{Accident, Call, ManualClock, MemoryBus, MemoryQueue, Recorder};
 
 /// The tables that the cases need.
-pub const TABLES: [&str; 9] =
-    ["events", "faults", "persons", "reactions", "generations", "purses", "owners", "rich", "latest"];
+pub const TABLES: [&str; 11] = [
+    "events",
+    "faults",
+    "persons",
+    "reactions",
+    "generations",
+    "purses",
+    "owners",
+    "rich",
+    "latest",
+    "livepurses",
+    "liveowners",
+];
 
 /// A store to be tested, with [`TABLES`]. Other cases may use the same tables at the same time.
 pub struct EngineFixture {
@@ -59,6 +70,9 @@ macro_rules! engine_cases {
             republication_misses_nothing_across_shards, a_client_key_is_one_command, an_id_that_another_command_took_is_refused,
             a_submitter_waits_for_the_outcome, views_equal_the_fold_in_any_order, a_drain_that_broke_off_goes_on, reactions_happen_once_and_in_order, a_top_list_shows_every_change,
             a_change_that_was_not_shown_is_shown_when_it_comes_again,
+            watchers_hear_of_each_change_once_and_in_order, a_view_that_nobody_watches_costs_no_read,
+            a_hub_that_is_away_stops_no_view, what_was_missed_is_told_as_long_as_it_is_kept,
+            a_watch_ends_with_its_last_watcher, a_watch_is_over_with_its_time,
             a_gap_is_looked_after, a_view_is_rebuilt_beside_the_live_one, a_rebuild_goes_on_after_a_crash,
             a_short_source_fails_the_rebuild, a_view_is_read_with_one_read,
             what_is_sealed_is_readable_until_its_person_is_erased, an_erasure_survives_a_crash_at_every_call,
@@ -984,10 +998,16 @@ fn balance(purse: &str, owner: &str, sequence: u64, coins: i64) -> bytes::Bytes 
     event.to_json().expect("a small event")
 }
 
+mod live;
 mod rebuild;
 mod republication;
 mod top;
 
+pub use live::{
+    a_hub_that_is_away_stops_no_view, a_view_that_nobody_watches_costs_no_read, a_watch_ends_with_its_last_watcher,
+    a_watch_is_over_with_its_time, watchers_hear_of_each_change_once_and_in_order,
+    what_was_missed_is_told_as_long_as_it_is_kept,
+};
 pub use rebuild::{
     a_gap_is_looked_after, a_rebuild_goes_on_after_a_crash, a_short_source_fails_the_rebuild,
     a_view_is_read_with_one_read, a_view_is_rebuilt_beside_the_live_one, crash_at_every_call,

@@ -34,7 +34,7 @@ macro_rules! table_store_cases {
             $($argument,)?
             insert_is_read_back, put_writes_over, replace_drops_other_properties, merge_keeps_other_properties,
             delete_removes, a_stale_tag_loses, insert_over_existing_is_a_conflict,
-            update_of_a_missing_row_is_a_conflict, one_failure_undoes_the_whole_transaction,
+            update_of_a_missing_row_is_a_conflict, a_row_is_required_and_left_as_it_is, one_failure_undoes_the_whole_transaction,
             a_tag_is_never_used_again, returned_tags_are_the_stored_ones, point_reads_miss,
             ranges_are_ordered_and_bounded, ranges_continue_over_pages, ranges_may_be_empty, partitions_are_isolated,
             sweeps_are_ordered_and_bounded, sweeps_continue_over_pages, bad_sweeps_are_refused,
@@ -231,6 +231,25 @@ pub async fn update_of_a_missing_row_is_a_conflict(store: &dyn TableStore, table
     conflict(store, table, "p", &[Operation::Delete("x".into(), Some(tag))]).await;
     conflict(store, table, "p", &[Operation::Delete("x".into(), None)]).await;
     assert_eq!(keys(store, table, &whole("p")).await, ["k"]);
+}
+
+/// A row that is required must exist, and keeps its properties.
+pub async fn a_row_is_required_and_left_as_it_is(store: &dyn TableStore, table: &str) {
+    let require = || Operation::Require("k".into());
+    conflict(store, table, "p", &[require()]).await;
+    conflict(store, table, "p", &[Operation::Insert(row("other")), require()]).await;
+    assert_eq!(read(store, table, "p", "other").await, None, "nothing of it was written");
+    let first = insert(store, table, "p", row("k").with("a", "1")).await;
+    for count in 0..3_i64 {
+        let operations = [Operation::Put(row("other").with("n", count)), require()];
+        let tags = store.transact(table, "p", &operations).await.expect("the row exists");
+        let found = read(store, table, "p", "k").await.expect("the row");
+        assert_eq!((found.str("a"), found.properties.len()), (Some("1"), 1));
+        assert_eq!(Some(found.etag), tags[1]);
+    }
+    conflict(store, table, "p", &[Operation::Merge(row("k"), first)]).await;
+    write(store, table, "p", Operation::Delete("k".into(), None)).await;
+    conflict(store, table, "p", &[require()]).await;
 }
 
 /// A transaction whose first, middle or last operation fails writes nothing.
@@ -763,6 +782,10 @@ fn apply(model: &mut Model, partition: &str, operation: &Operation) -> bool {
             properties.extend(row.properties.clone());
             properties
         }
+        Operation::Require(_) => match stored {
+            Some(stored) => stored.properties.clone(),
+            None => return false,
+        },
         Operation::Delete(_, etag) => {
             let fits = etag.as_ref().map_or(stored.is_some(), guarded);
             model.remove(&place);
@@ -796,11 +819,12 @@ impl Random {
         let row = Row::new(key).with(name, number);
         // Mostly the right tag, sometimes that of another row.
         let right = self.below(8) != 0;
-        match (self.below(5), stored) {
+        match (self.below(6), stored) {
             (0, _) => Operation::Put(row),
             (1, Some(stored)) if right => Operation::Replace(row, stored.etag.clone()),
             (2, Some(stored)) if right => Operation::Merge(row, stored.etag.clone()),
             (3, Some(stored)) => Operation::Delete(key.to_owned(), right.then(|| stored.etag.clone())),
+            (5, Some(_)) => Operation::Require(key.to_owned()),
             (4, Some(_)) if !right => Operation::Delete("missing".to_owned() + key, None),
             _ => Operation::Insert(row),
         }

@@ -399,7 +399,7 @@ fn row_of(operation: &Operation) -> Option<&Row> {
         Operation::Insert(row) | Operation::Put(row) | Operation::Replace(row, _) | Operation::Merge(row, _) => {
             Some(row)
         }
-        Operation::Delete(..) => None,
+        Operation::Delete(..) | Operation::Require(_) => None,
     }
 }
 

@@ -176,7 +176,7 @@ fn row_of(operation: &mut Operation) -> Option<&mut Row> {
         Operation::Insert(row) | Operation::Put(row) | Operation::Replace(row, _) | Operation::Merge(row, _) => {
             Some(row)
         }
-        Operation::Delete(..) => None,
+        Operation::Delete(..) | Operation::Require(_) => None,
     }
 }
 

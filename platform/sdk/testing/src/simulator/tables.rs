@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use skein_core::ports::TableError;
 use skein_core::table::{
-    Continuation, Etag, Operation, Page, Properties, Range, StoredRow, Sweep, SweepPage, check_transaction,
+    Continuation, Etag, Operation, Page, Properties, Range, Row, StoredRow, Sweep, SweepPage, check_transaction,
 };
 
 /// The rows of one partition by row key.
@@ -103,7 +103,7 @@ impl Tables {
                 Operation::Replace(_, tag) | Operation::Merge(_, tag) | Operation::Delete(_, Some(tag)) => {
                     stored.is_some_and(|row| row.etag == *tag)
                 }
-                Operation::Delete(_, None) => stored.is_some(),
+                Operation::Delete(_, None) | Operation::Require(_) => stored.is_some(),
             };
             if !fits {
                 return Err(Unwritten::Conflict);
@@ -111,9 +111,14 @@ impl Tables {
         }
         let mut tags = Vec::with_capacity(operations.len());
         for operation in operations {
+            let nothing;
             let (row, merge) = match operation {
                 Operation::Insert(row) | Operation::Put(row) | Operation::Replace(row, _) => (row, false),
                 Operation::Merge(row, _) => (row, true),
+                Operation::Require(key) => {
+                    nothing = Row::new(key.as_str());
+                    (&nothing, true)
+                }
                 Operation::Delete(key, _) => {
                     rows.remove(key);
                     tags.push(None);

@@ -1213,6 +1213,7 @@ fn detail(line: &mut String, request: &Request) {
                     Operation::Replace(..) => " =",
                     Operation::Merge(..) => " ~",
                     Operation::Delete(..) => " -",
+                    Operation::Require(_) => " ?",
                 });
                 line.push_str(operation.key());
             }
