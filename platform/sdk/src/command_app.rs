@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::ObjectType;
+use async_graphql::{EmptySubscription, ObjectType, SubscriptionType};
 use axum::http::{Method, StatusCode};
 use skein_core::handler::{CommandHandler, Ports, Receipt};
 use skein_core::personal::KeyRing;
@@ -15,24 +15,30 @@ use skein_host::{App, CommandSettings, HttpRequest, HttpResponse, caller_id, rea
 use crate::{MESSAGE, delivery, graphql_over_http, unauthorized};
 
 /// A command app in the making, see [`command_app`].
-pub struct CommandApp<Q, M> {
+pub struct CommandApp<Q, M, S = EmptySubscription> {
     settings: CommandSettings,
     ports: Ports,
-    api: ApiBuilder<Q, M>,
+    api: ApiBuilder<Q, M, S>,
     handler: CommandHandler,
 }
 
 /// Begins a service's command app: the functions `graphql` (mutations only), `outcomes`, `commands` and the probes.
-pub fn command_app<Q: ObjectType + 'static, M: ObjectType + 'static>(
-    settings: CommandSettings,
-    ports: Ports,
-    api: ApiBuilder<Q, M>,
-) -> CommandApp<Q, M> {
+pub fn command_app<Q, M, S>(settings: CommandSettings, ports: Ports, api: ApiBuilder<Q, M, S>) -> CommandApp<Q, M, S>
+where
+    Q: ObjectType + 'static,
+    M: ObjectType + 'static,
+    S: SubscriptionType + 'static,
+{
     let handler = CommandHandler::new(&settings.app.service, ports.clone());
     CommandApp { settings, ports, api, handler }
 }
 
-impl<Q: ObjectType + 'static, M: ObjectType + 'static> CommandApp<Q, M> {
+impl<Q, M, S> CommandApp<Q, M, S>
+where
+    Q: ObjectType + 'static,
+    M: ObjectType + 'static,
+    S: SubscriptionType + 'static,
+{
     /// Registers what the service's aggregates decide on.
     #[must_use]
     pub fn commands(mut self, register: impl FnOnce(CommandHandler) -> CommandHandler) -> Self {

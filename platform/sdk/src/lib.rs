@@ -5,6 +5,7 @@
 //! `infra` is its descriptor. This crate knows no adapter: the ports come from outside.
 
 mod command_app;
+mod live_app;
 mod query_app;
 
 pub use skein_core as core;

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use async_graphql::ObjectType;
+use async_graphql::{EmptySubscription, ObjectType, SubscriptionType};
 use axum::http::Method;
 use skein_core::handler::FAULTS_TABLE;
 use skein_core::personal::KeyRing;
 use skein_core::ports::{Clock, CommandQueue, LiveHub, TableStore};
 use skein_core::views::{ViewReader, ViewsHandler};
-use skein_graphql::{ApiBuilder, Endpoint, OutcomeReader, Serves, UnstatedAccess};
+use skein_graphql::{ApiBuilder, Endpoint, OutcomeReader, Serves, Subscriptions, UnstatedAccess};
 use skein_host::{App, QuerySettings, reads};
 
+use crate::live_app::{Callers, functions};
 use crate::{MESSAGE, delivery, graphql_over_http};
 
 /// What the query side needs of the world.
@@ -29,26 +30,32 @@ pub struct QueryPorts {
 }
 
 /// A query app in the making, see [`query_app`].
-pub struct QueryApp<Q, M> {
+pub struct QueryApp<Q, M, S = EmptySubscription> {
     settings: QuerySettings,
     ports: QueryPorts,
-    api: ApiBuilder<Q, M>,
+    api: ApiBuilder<Q, M, S>,
     handler: ViewsHandler,
 }
 
-/// Begins a service's query app: the functions `graphql` (queries only), `events`, `rebuild` and the probes. The
-/// resolvers find a [`ViewReader`] in their context.
-pub fn query_app<Q: ObjectType + 'static, M: ObjectType + 'static>(
-    settings: QuerySettings,
-    ports: QueryPorts,
-    api: ApiBuilder<Q, M>,
-) -> QueryApp<Q, M> {
+/// Begins a service's query app: the functions `graphql` (queries only), `events`, `rebuild` and the probes; for a service
+/// with subscriptions `negotiate` and `signalr`, too. The resolvers find a [`ViewReader`] in their context.
+pub fn query_app<Q, M, S>(settings: QuerySettings, ports: QueryPorts, api: ApiBuilder<Q, M, S>) -> QueryApp<Q, M, S>
+where
+    Q: ObjectType + 'static,
+    M: ObjectType + 'static,
+    S: SubscriptionType + 'static,
+{
     let QueryPorts { store, queue, clock, .. } = ports.clone();
     let handler = ViewsHandler::new(&settings.app.service, store, queue, clock).sources(settings.sources.clone());
     QueryApp { settings, ports, api, handler }
 }
 
-impl<Q: ObjectType + 'static, M: ObjectType + 'static> QueryApp<Q, M> {
+impl<Q, M, S> QueryApp<Q, M, S>
+where
+    Q: ObjectType + 'static,
+    M: ObjectType + 'static,
+    S: SubscriptionType + 'static,
+{
     /// Registers the service's projections, top lists and reactions.
     #[must_use]
     pub fn events(mut self, register: impl FnOnce(ViewsHandler) -> ViewsHandler) -> Self {
@@ -77,11 +84,26 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> QueryApp<Q, M> {
         let reader = ViewReader::new(Arc::clone(&ports.store)).caching(Arc::clone(&ports.clock));
         let api = api.data(reader).data(Arc::clone(&ports.outcomes)).finish()?;
         let (introspection, limit) = (settings.app.introspection, settings.app.await_limit);
+        let live = api.clone();
         let endpoint = Arc::new(Endpoint::new(api, Serves::Queries, introspection, limit));
+        let subscriptions =
+            ports.hub.map(|hub| Subscriptions::new(live, Arc::clone(&ports.store), hub, Arc::clone(&ports.clock)));
+        let handler = match &subscriptions {
+            Some(subscriptions) => handler.push(Arc::new(subscriptions.clone())),
+            None => handler,
+        };
         let handler = Arc::new(handler);
         let rebuilds = Arc::clone(&handler);
         let gateway: Arc<str> = settings.app.gateway.as_str().into();
-        Ok(App::new(&settings.app.app)
+        let app = App::new(&settings.app.app);
+        let app = match subscriptions {
+            Some(subscriptions) => {
+                let hub = settings.live.as_ref().map_or("", |live| live.principal.as_str()).into();
+                functions(app, subscriptions, Callers { gateway: Arc::clone(&gateway), hub })
+            }
+            None => app,
+        };
+        Ok(app
             .http("graphql", &[Method::POST], "graphql", move |request| {
                 let (endpoint, gateway) = (Arc::clone(&endpoint), Arc::clone(&gateway));
                 async move { graphql_over_http(&endpoint, &gateway, &request).await }

@@ -102,7 +102,7 @@ pub struct HttpAnswer {
 
 /// Why a request is refused before it is executed.
 #[derive(Debug, thiserror::Error)]
-enum Refused {
+pub(crate) enum Refused {
     #[error("an answer is {} or {}, and the client accepts neither", media::RESPONSE, media::JSON)]
     Media,
     #[error("the body is no GraphQL request in JSON: {0}")]
@@ -126,7 +126,7 @@ enum Refused {
 }
 
 impl Refused {
-    fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Refused::Media => "NOT_ACCEPTABLE",
             Refused::Json(_) => "BAD_REQUEST",
@@ -193,20 +193,8 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
             return Err(Refused::Json("expected an object".to_owned()));
         }
         let request: Request = serde_json::from_slice(body).map_err(|error| Refused::Json(error.to_string()))?;
-        if skein_kind::nesting(&request.query) > MAX_NESTING {
-            return Err(Refused::Nesting);
-        }
-        let document = parse_query(&request.query).map_err(|error| Refused::Parse(error.to_string()))?;
-        for (_, operation) in document.operations.iter() {
-            for variable in &operation.node.variable_definitions {
-                let name = base_type(&variable.node.var_type.node.base);
-                // The validation that follows would panic where such a variable has a default.
-                if !self.api.knows_type(name) {
-                    return Err(Refused::VariableType(name.to_owned(), variable.node.name.node.to_string()));
-                }
-            }
-        }
-        let Operation { kind, introspection } = operation(&document, request.operation_name.as_deref())?;
+        let (document, Operation { kind, introspection }) =
+            parsed(&self.api, &request.query, request.operation_name.as_deref())?;
         match (self.serves, kind) {
             (Serves::Mutations, OperationType::Mutation) | (Serves::Queries, OperationType::Query) => {}
             (Serves::Mutations, _) => return Err(Refused::Kind("mutations")),
@@ -225,6 +213,38 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
         request.set_parsed_query(document);
         Ok(request)
     }
+}
+
+/// A document that can be validated, and the operation that would be executed.
+fn parsed<Q: ObjectType + 'static, M: ObjectType + 'static>(
+    api: &Api<Q, M>,
+    query: &str,
+    operation_name: Option<&str>,
+) -> Result<(ExecutableDocument, Operation), Refused> {
+    if skein_kind::nesting(query) > MAX_NESTING {
+        return Err(Refused::Nesting);
+    }
+    let document = parse_query(query).map_err(|error| Refused::Parse(error.to_string()))?;
+    for (_, operation) in document.operations.iter() {
+        for variable in &operation.node.variable_definitions {
+            let name = base_type(&variable.node.var_type.node.base);
+            // The validation that follows would panic where such a variable has a default.
+            if !api.knows_type(name) {
+                return Err(Refused::VariableType(name.to_owned(), variable.node.name.node.to_string()));
+            }
+        }
+    }
+    let operation = operation(&document, operation_name)?;
+    Ok((document, operation))
+}
+
+/// A document that can be validated, and which kind of operation would be executed.
+pub(crate) fn checked<Q: ObjectType + 'static, M: ObjectType + 'static>(
+    api: &Api<Q, M>,
+    query: &str,
+    operation_name: Option<&str>,
+) -> Result<(ExecutableDocument, OperationType), Refused> {
+    parsed(api, query, operation_name).map(|(document, operation)| (document, operation.kind))
 }
 
 /// The type that a list of any depth is of.

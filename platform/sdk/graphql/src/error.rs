@@ -10,6 +10,9 @@ pub enum ApiError {
     /// The input cannot be meant so.
     #[error("{0}")]
     BadInput(String),
+    /// Nobody is known to ask, or no more.
+    #[error("{0}")]
+    Unauthenticated(String),
     /// The principal may not do this.
     #[error("{0}")]
     Forbidden(String),
@@ -45,6 +48,7 @@ impl ApiError {
     pub fn code(&self) -> &'static str {
         match self {
             ApiError::BadInput(_) => "BAD_USER_INPUT",
+            ApiError::Unauthenticated(_) => "UNAUTHENTICATED",
             ApiError::Forbidden(_) => "FORBIDDEN",
             ApiError::NotFound(_) => "NOT_FOUND",
             ApiError::CommandIdReused(_) => "COMMAND_ID_REUSED",

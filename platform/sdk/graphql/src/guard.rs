@@ -2,17 +2,19 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
 use async_graphql::extensions::{
     Extension, ExtensionContext, ExtensionFactory, NextResolve, NextValidation, ResolveInfo,
 };
+use async_graphql::futures_util::stream::BoxStream;
 use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
 use async_graphql::registry::{MetaDirectiveInvocation, Registry, location_traits};
 use async_graphql::{
     EmptySubscription, ErrorExtensionValues, ObjectType, Response, Schema, SchemaBuilder, ServerError, ServerResult,
-    TypeDirective, ValidationResult, Value,
+    SubscriptionType, TypeDirective, ValidationResult, Value,
 };
 
 use crate::endpoint::{Caller, Limits};
@@ -165,7 +167,7 @@ impl Extension for Guard {
 }
 
 /// An error with its code.
-fn coded(code: &str, message: String) -> ServerError {
+pub(crate) fn coded(code: &str, message: String) -> ServerError {
     let mut error = ServerError::new(message, None);
     let mut extensions = ErrorExtensionValues::default();
     extensions.set("code", code);
@@ -174,19 +176,34 @@ fn coded(code: &str, message: String) -> ServerError {
 }
 
 /// A service's schema in the making.
-pub struct ApiBuilder<Q, M> {
-    schema: SchemaBuilder<Q, M, EmptySubscription>,
+pub struct ApiBuilder<Q, M, S = EmptySubscription> {
+    schema: SchemaBuilder<Q, M, S>,
     guard: Guard,
 }
 
 /// Begins a schema of queries and mutations.
 pub fn api<Q: ObjectType + 'static, M: ObjectType + 'static>(query: Q, mutation: M) -> ApiBuilder<Q, M> {
+    live_api(query, mutation, EmptySubscription)
+}
+
+/// Begins a schema of queries, mutations and subscriptions.
+pub fn live_api<Q, M, S>(query: Q, mutation: M, subscription: S) -> ApiBuilder<Q, M, S>
+where
+    Q: ObjectType + 'static,
+    M: ObjectType + 'static,
+    S: SubscriptionType + 'static,
+{
     let guard = Guard::default();
-    let schema = Schema::build(query, mutation, EmptySubscription).extension(guard.clone()).disable_suggestions();
+    let schema = Schema::build(query, mutation, subscription).extension(guard.clone()).disable_suggestions();
     ApiBuilder { schema, guard }
 }
 
-impl<Q: ObjectType + 'static, M: ObjectType + 'static> ApiBuilder<Q, M> {
+impl<Q, M, S> ApiBuilder<Q, M, S>
+where
+    Q: ObjectType + 'static,
+    M: ObjectType + 'static,
+    S: SubscriptionType + 'static,
+{
     /// The same schema with something that its resolvers find in their context, as a reader of views.
     #[must_use]
     pub fn data<D: std::any::Any + Send + Sync>(mut self, data: D) -> Self {
@@ -205,7 +222,8 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> ApiBuilder<Q, M> {
 
     fn build(self) -> (Api<Q, M>, Vec<String>) {
         let schema = self.schema.finish();
-        let roots = [Q::type_name(), M::type_name()];
+        let subscriptions = S::type_name();
+        let roots = [Q::type_name(), M::type_name(), subscriptions.clone()];
         let unstated = match Statements::of(&schema.sdl(), &roots.each_ref().map(AsRef::as_ref)) {
             Ok(statements) => {
                 let unstated = statements.unstated.clone();
@@ -216,19 +234,57 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> ApiBuilder<Q, M> {
             // Nothing is known, so that everything stays denied.
             Err(error) => vec![format!("all of them, since the schema cannot be read back ({error})")],
         };
-        (Api { schema, guard: self.guard }, unstated)
+        let api = Api {
+            schema: Arc::new(schema),
+            guard: self.guard,
+            subscriptions: subscriptions.into_owned(),
+            roots: PhantomData,
+        };
+        (api, unstated)
+    }
+}
+
+/// A schema, whatever it subscribes to.
+#[async_trait::async_trait]
+trait Execute: Send + Sync {
+    fn sdl(&self) -> String;
+    async fn execute(&self, request: async_graphql::Request) -> Response;
+    fn stream(&self, request: async_graphql::Request) -> BoxStream<'static, Response>;
+}
+
+#[async_trait::async_trait]
+impl<Q, M, S> Execute for Schema<Q, M, S>
+where
+    Q: ObjectType + 'static,
+    M: ObjectType + 'static,
+    S: SubscriptionType + 'static,
+{
+    fn sdl(&self) -> String {
+        Schema::sdl(self)
+    }
+
+    async fn execute(&self, request: async_graphql::Request) -> Response {
+        Schema::execute(self, request).await
+    }
+
+    fn stream(&self, request: async_graphql::Request) -> BoxStream<'static, Response> {
+        self.execute_stream(request)
     }
 }
 
 /// A service's schema, in which every root field states who may use it.
 pub struct Api<Q: ObjectType + 'static, M: ObjectType + 'static> {
-    schema: Schema<Q, M, EmptySubscription>,
+    schema: Arc<dyn Execute>,
     guard: Guard,
+    /// The type of the subscriptions' fields.
+    subscriptions: String,
+    roots: PhantomData<fn() -> (Q, M)>,
 }
 
 impl<Q: ObjectType + 'static, M: ObjectType + 'static> Clone for Api<Q, M> {
     fn clone(&self) -> Self {
-        Api { schema: self.schema.clone(), guard: self.guard.clone() }
+        let (schema, guard, subscriptions) = (self.schema.clone(), self.guard.clone(), self.subscriptions.clone());
+        Api { schema, guard, subscriptions, roots: PhantomData }
     }
 }
 
@@ -242,6 +298,16 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Api<Q, M> {
     pub(crate) fn knows_type(&self, name: &str) -> bool {
         ["Boolean", "Float", "ID", "Int", "String"].contains(&name)
             || self.guard.0.get().is_some_and(|statements| statements.types.contains(name))
+    }
+
+    /// Whether the caller may use the field of the subscriptions.
+    pub(crate) fn may_subscribe(&self, caller: &Caller, field: &str) -> bool {
+        self.guard.0.get().is_some_and(|statements| statements.allow(Some(caller), &self.subscriptions, field))
+    }
+
+    /// Executes a subscription.
+    pub(crate) fn stream(&self, request: async_graphql::Request) -> BoxStream<'static, Response> {
+        self.schema.stream(request)
     }
 
     pub(crate) async fn execute(&self, request: async_graphql::Request) -> Response {

@@ -36,6 +36,7 @@ mod connection;
 mod endpoint;
 mod error;
 mod guard;
+mod live;
 mod media;
 mod personal;
 mod status;
@@ -44,7 +45,8 @@ pub use command::{Answer, Await, CommandOutcome, Refusal, Status, submit};
 pub use connection::{Connection, DEFAULT_PAGE, Edge, MAX_PAGE, Page, PageInfo, page_cost};
 pub use endpoint::{Caller, Endpoint, HttpAnswer, MAX_COMPLEXITY, MAX_DEPTH, Serves};
 pub use error::ApiError;
-pub use guard::{Api, ApiBuilder, UnstatedAccess, access, api};
+pub use guard::{Api, ApiBuilder, UnstatedAccess, access, api, live_api};
+pub use live::{Live, MAX_ID_CHARS, MAX_REQUEST_BYTES, MAX_SUBSCRIPTIONS, SESSION, Subscriptions, live_row, live_rows};
 pub use personal::{open, seal};
 pub use status::{CommandStatus, OutcomeReader, command_status};
 

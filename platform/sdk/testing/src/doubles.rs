@@ -1,7 +1,7 @@
 //! Doubles of the ports: a recorder of storage calls that can be told to fail, a queue and a topic that remember, and
 //! a clock that moves when it is waited on.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use bytes::Bytes;
 use skein_core::blob::{Appended, BlobError, BlobStore, Listed, MAX_BLOCK_BYTES, Part, check_blob_name};
 use skein_core::personal::{DataKey, WrappedKey};
 use skein_core::ports::{
-    Clock, CommandQueue, EventBus, KeyVault, Message, SendError, TableError, TableStore, TransactError, VaultError,
+    Clock, CommandQueue, EventBus, HubAccess, KeyVault, LiveHub, Message, SendError, TableError, TableStore,
+    TransactError, VaultError,
 };
 use skein_core::table::{Continuation, Etag, Operation, Page, Range, StoredRow, Sweep, SweepPage};
 use time::OffsetDateTime;
@@ -191,6 +192,84 @@ fn fail_if_told(failures: &Mutex<u32>, target: &str) -> Result<(), SendError> {
     }
     *left -= 1;
     Err(SendError::Unavailable { target: target.to_owned(), reason: "told to be away".to_owned() })
+}
+
+/// A hub that keeps what each user was sent. A token is the user's name.
+#[derive(Default)]
+pub struct MemoryHub {
+    groups: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    sent: Mutex<BTreeMap<String, Vec<(String, serde_json::Value)>>>,
+    failures: Mutex<u32>,
+}
+
+impl MemoryHub {
+    /// What a user was sent since the last time: targets and their first arguments, in order.
+    pub fn take(&self, user: &str) -> Vec<(String, serde_json::Value)> {
+        lock(&self.sent).remove(user).unwrap_or_default()
+    }
+
+    /// How many users are in the group.
+    pub fn members(&self, group: &str) -> usize {
+        lock(&self.groups).get(group).map_or(0, BTreeSet::len)
+    }
+
+    /// Lets the next requests fail.
+    pub fn fail_next(&self, requests: u32) {
+        *lock(&self.failures) = requests;
+    }
+
+    fn answer(&self) -> Result<(), SendError> {
+        let mut failures = lock(&self.failures);
+        if *failures == 0 {
+            return Ok(());
+        }
+        *failures -= 1;
+        Err(SendError::Unavailable { target: "hub".to_owned(), reason: "told to be away".to_owned() })
+    }
+}
+
+#[async_trait]
+impl LiveHub for MemoryHub {
+    async fn access(&self, user: &str, _: Duration) -> Result<HubAccess, SendError> {
+        self.answer()?;
+        Ok(HubAccess { url: "http://127.0.0.1/client/?hub=memory".to_owned(), token: user.to_owned() })
+    }
+
+    async fn send(&self, group: &str, target: &str, arguments: &Bytes) -> Result<(), SendError> {
+        self.answer()?;
+        let arguments: Vec<serde_json::Value> = serde_json::from_slice(arguments)
+            .map_err(|error| SendError::Refused { target: "hub".to_owned(), reason: error.to_string() })?;
+        let message = (target.to_owned(), arguments.into_iter().next().unwrap_or_default());
+        for user in lock(&self.groups).get(group).into_iter().flatten() {
+            lock(&self.sent).entry(user.clone()).or_default().push(message.clone());
+        }
+        Ok(())
+    }
+
+    async fn join(&self, group: &str, user: &str, _: Duration) -> Result<(), SendError> {
+        self.answer()?;
+        lock(&self.groups).entry(group.to_owned()).or_default().insert(user.to_owned());
+        Ok(())
+    }
+
+    async fn leave(&self, group: &str, user: &str) -> Result<(), SendError> {
+        self.answer()?;
+        lock(&self.groups).entry(group.to_owned()).or_default().remove(user);
+        Ok(())
+    }
+
+    async fn leave_all(&self, user: &str) -> Result<(), SendError> {
+        self.answer()?;
+        for users in lock(&self.groups).values_mut() {
+            users.remove(user);
+        }
+        Ok(())
+    }
+
+    async fn has_members(&self, group: &str) -> Result<bool, SendError> {
+        self.answer()?;
+        Ok(self.members(group) > 0)
+    }
 }
 
 /// A clock that stands still until somebody waits: then the time has passed at once.

@@ -108,6 +108,8 @@ impl FunctionsHost {
 
 /// The object id of the gateway's identity, for the apps' settings.
 pub const GATEWAY: &str = "the-gateway";
+/// The object id of the identity of the subscribers' hub, for the query app's settings.
+pub const HUB: &str = "the-hub";
 /// The object id of the query app's identity, for the command app's settings.
 pub const QUERY_APP: &str = "the-query-app";
 

@@ -68,6 +68,7 @@ impl Projection for Orders {
     const NAME: &'static str = "orders";
     const TABLE: &'static str = "orders";
     const PARTITIONING: Partitioning = Partitioning::OneSource;
+    const LIVE: bool = true;
     type Event = OrderChange;
     type Row = OrderRow;
 
@@ -130,6 +131,7 @@ impl Projection for CustomerOrders {
     const NAME: &'static str = "customer-orders";
     const TABLE: &'static str = "customerorders";
     const PARTITIONING: Partitioning = Partitioning::ManySources;
+    const LIVE: bool = true;
     type Event = OrderChange;
     type Row = CustomerOrderRow;
 
@@ -183,6 +185,7 @@ impl Projection for CustomerTotals {
     const NAME: &'static str = "customer-totals";
     const TABLE: &'static str = "customertotals";
     const PARTITIONING: Partitioning = Partitioning::ManySources;
+    const LIVE: bool = true;
     type Event = Spending;
     type Row = CustomerTotalsRow;
 

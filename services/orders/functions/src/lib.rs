@@ -7,17 +7,17 @@ use orders_domain::order::{BackorderOrder, CancelOrder, ConfirmOrder, Order, Pla
 use orders_domain::reactions::ConfirmOrBackorder;
 use orders_domain::returns::{RecordReturn, Return};
 use orders_domain::views::{CustomerOrders, CustomerTotals, Orders};
-use schema::{Mutation, Query};
-use skein::graphql::{ApiBuilder, api};
+use schema::{Follow, Mutation, Query};
+use skein::graphql::{ApiBuilder, live_api};
 use skein::{CommandApp, CommandSettings, Ports, QueryApp, QueryPorts, QuerySettings, command_app, query_app};
 
 /// The service's GraphQL schema: both apps know all of it, each serves its side.
-pub fn schema() -> ApiBuilder<Query, Mutation> {
-    api(Query, Mutation)
+pub fn schema() -> ApiBuilder<Query, Mutation, Follow> {
+    live_api(Query, Mutation, Follow)
 }
 
 /// The command app: what orders and returns decide on.
-pub fn commands(settings: CommandSettings, ports: Ports) -> CommandApp<Query, Mutation> {
+pub fn commands(settings: CommandSettings, ports: Ports) -> CommandApp<Query, Mutation, Follow> {
     command_app(settings, ports, schema()).commands(|handler| {
         handler
             .handle::<Order, PlaceOrder>()
@@ -30,7 +30,7 @@ pub fn commands(settings: CommandSettings, ports: Ports) -> CommandApp<Query, Mu
 }
 
 /// The query app: the views of orders, and what their events lead to.
-pub fn queries(settings: QuerySettings, ports: QueryPorts) -> QueryApp<Query, Mutation> {
+pub fn queries(settings: QuerySettings, ports: QueryPorts) -> QueryApp<Query, Mutation, Follow> {
     query_app(settings, ports, schema()).events(|events| {
         events.project::<Orders>().project::<CustomerOrders>().project::<CustomerTotals>().react::<ConfirmOrBackorder>()
     })

@@ -1,6 +1,6 @@
 //! The orders service in GraphQL: who may ask for what, and what it means.
 
-use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, SimpleObject, Subscription};
 use orders_contract::{Contact, OrderStatus};
 use orders_domain::customer::{CUSTOMER, OPERATOR, check_contact, may_act_for};
 use orders_domain::erasure::{Customer, EraseCustomer, EraseCustomerReply};
@@ -11,8 +11,8 @@ use orders_domain::views::{CustomerOrderRow, CustomerOrders, CustomerTotals, Cus
 use rust_decimal::Decimal;
 use skein::core::{Aggregate, AggregateId, Personal};
 use skein::graphql::{
-    Answer, ApiError, Await, CommandStatus, Connection, Page, access, command_status, open, page_cost, principal, seal,
-    submit, views,
+    Answer, ApiError, Await, CommandStatus, Connection, Live, Page, access, command_status, live_row, live_rows, open,
+    page_cost, principal, seal, submit, views,
 };
 use time::OffsetDateTime;
 
@@ -304,6 +304,45 @@ impl Query {
         command_id: ID,
     ) -> Result<CommandStatus, ApiError> {
         command_status(cx, &[Order::CATEGORY, Return::CATEGORY], &aggregate_id, &command_id).await
+    }
+}
+
+// Subscriptions ---------------------------------------------------------------------------------------------------
+
+/// What can be followed about orders.
+pub struct Follow;
+
+#[Subscription(name = "Subscription")]
+impl Follow {
+    /// An order, now and whenever it changes; null where there is none, or none of yours.
+    #[graphql(directive = access::apply([CUSTOMER, OPERATOR]))]
+    async fn order(&self, cx: &Context<'_>, id: ID) -> Result<Live<Option<OrderView>>, ApiError> {
+        let principal = principal(cx)?.clone();
+        live_row::<Orders, _>(cx, &id, Orders::ROW, |order| {
+            order.filter(|order| may_act_for(&principal, order.customer_id.as_deref())).map(OrderView::from)
+        })
+        .await
+    }
+
+    /// A customer's orders: each that is placed or changes from now on.
+    #[graphql(directive = access::apply([CUSTOMER, OPERATOR]))]
+    async fn customer_orders(
+        &self,
+        cx: &Context<'_>,
+        customer_id: ID,
+    ) -> Result<Live<Option<CustomerOrder>>, ApiError> {
+        acting_for(cx, Some(&customer_id))?;
+        live_rows::<CustomerOrders, _>(cx, &customer_id, |_, order| order.map(CustomerOrder::from)).await
+    }
+
+    /// What a customer ordered and sent back, in sum: now and whenever it changes.
+    #[graphql(directive = access::apply([CUSTOMER, OPERATOR]))]
+    async fn customer_totals(&self, cx: &Context<'_>, customer_id: ID) -> Result<Live<Totals>, ApiError> {
+        acting_for(cx, Some(&customer_id))?;
+        live_row::<CustomerTotals, _>(cx, &customer_id, CustomerTotals::ROW, |totals| {
+            totals.map_or_else(Totals::default, Totals::from)
+        })
+        .await
     }
 }
 

@@ -8,7 +8,7 @@ use skein::core::ports::CommandQueue as _;
 use crate::service::{customer, operator, service};
 
 /// The inventory's answer to an order, as its topic would deliver it.
-fn answered(order: &str) -> Bytes {
+pub fn answered(order: &str) -> Bytes {
     let event = json!({
         "specversion": "1.0",
         "id": format!("completed-{order}:0"),

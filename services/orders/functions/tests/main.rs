@@ -2,6 +2,7 @@
 
 mod access;
 mod flow;
+mod live;
 mod process;
 mod service;
 mod statements;

@@ -8,13 +8,14 @@ use orders_functions::{commands, queries};
 use skein::core::personal::{KeyRing, PERSONS_TABLE};
 use skein::core::ports::TableStore;
 use skein::core::store::{EVENTS_TABLE, Outcome};
+use skein::core::views::SUBSCRIPTIONS_TABLE;
 use skein::core::{AggregateId, CommandId, Fault, Principal, encode_key};
 use skein::graphql::OutcomeReader;
-use skein::host::Settings;
+use skein::host::{LiveSettings, Settings};
 use skein::{App, CommandSettings, Ports, QueryPorts, QuerySettings};
 use skein_embedded::EmbeddedStore;
-use skein_testing::doubles::{ManualClock, MemoryBus, MemoryQueue, MemoryVault};
-use skein_testing::functions_host::{FunctionsHost, GATEWAY, QUERY_APP, Service};
+use skein_testing::doubles::{ManualClock, MemoryBus, MemoryHub, MemoryQueue, MemoryVault};
+use skein_testing::functions_host::{FunctionsHost, GATEWAY, HUB, QUERY_APP, Service};
 use tokio::net::TcpListener;
 
 const NAME: &str = "orders";
@@ -63,7 +64,7 @@ pub fn query_settings() -> QuerySettings {
 
 fn store() -> Arc<dyn TableStore> {
     let described = orders_infra::service();
-    let tables: Vec<&str> = [EVENTS_TABLE, "faults", PERSONS_TABLE]
+    let tables: Vec<&str> = [EVENTS_TABLE, "faults", PERSONS_TABLE, SUBSCRIPTIONS_TABLE]
         .into_iter()
         .chain(described.tables.iter().map(String::as_str))
         .collect();
@@ -109,14 +110,23 @@ fn keys(persons: &Arc<dyn TableStore>, vault: &Arc<MemoryVault>) -> KeyRing {
 
 /// Both apps, served until the test ends.
 pub async fn service() -> Service {
+    live_service().await.0
+}
+
+/// Both apps, with the hub of the subscribers, and the query app's clock.
+pub async fn live_service() -> (Service, Arc<MemoryHub>, Arc<ManualClock>) {
     let (queue, bus) = (Arc::new(MemoryQueue::default()), Arc::new(MemoryBus::default()));
     let ports = Ports { queue: queue.clone(), bus: bus.clone(), ..ports() };
     let (persons, vault) = (store(), Arc::<MemoryVault>::default());
     let app = commands(command_settings(), ports).personal(keys(&persons, &vault));
     let command = serve(app.build().expect("the command app")).await;
     let outcomes = Arc::new(CommandApp(command));
-    let query_ports = QueryPorts { queue: queue.clone(), outcomes, ..query_ports() };
-    let app = queries(query_settings(), query_ports).personal(keys(&persons, &vault));
+    let (hub, clock) = (Arc::<MemoryHub>::default(), ManualClock::new());
+    let query_ports =
+        QueryPorts { queue: queue.clone(), outcomes, hub: Some(hub.clone()), clock: clock.clone(), ..query_ports() };
+    let live = LiveSettings { endpoint: String::new(), hub: NAME.to_owned(), principal: HUB.to_owned() };
+    let app =
+        queries(QuerySettings { live: Some(live), ..query_settings() }, query_ports).personal(keys(&persons, &vault));
     let query = serve(app.build().expect("the query app")).await;
-    Service { name: NAME, command, query, queue, bus }
+    (Service { name: NAME, command, query, queue, bus }, hub, clock)
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use async_graphql::ObjectType;
+use async_graphql::{ObjectType, SubscriptionType};
 use async_trait::async_trait;
 use skein::core::personal::KeyRing;
 use skein::core::ports::{CommandQueue, LiveHub, TableStore};
@@ -21,10 +21,11 @@ use skein_azure::{
 use skein_azure::{credential::managed_identity, http_client};
 
 /// Runs a service's command app.
-pub fn run_command_app<Q, M>(build: fn(CommandSettings, Ports) -> CommandApp<Q, M>) -> ExitCode
+pub fn run_command_app<Q, M, S>(build: fn(CommandSettings, Ports) -> CommandApp<Q, M, S>) -> ExitCode
 where
     Q: ObjectType + 'static,
     M: ObjectType + 'static,
+    S: SubscriptionType + 'static,
 {
     start(|| -> Result<_, Chain> {
         let settings = CommandSettings::from_env().map_err(Chain::from)?;
@@ -35,10 +36,11 @@ where
 }
 
 /// Runs a service's query app.
-pub fn run_query_app<Q, M>(build: fn(QuerySettings, QueryPorts) -> QueryApp<Q, M>) -> ExitCode
+pub fn run_query_app<Q, M, S>(build: fn(QuerySettings, QueryPorts) -> QueryApp<Q, M, S>) -> ExitCode
 where
     Q: ObjectType + 'static,
     M: ObjectType + 'static,
+    S: SubscriptionType + 'static,
 {
     start(|| -> Result<_, Chain> {
         let settings = QuerySettings::from_env().map_err(Chain::from)?;

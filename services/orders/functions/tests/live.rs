@@ -1,0 +1,270 @@
+//! Subscriptions as the hub passes them on, and what it is given to send.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use skein::core::Principal;
+use skein::core::ports::Clock as _;
+use skein::host::encode_principal;
+use skein_testing::doubles::{ManualClock, MemoryHub};
+use skein_testing::functions_host::{GATEWAY, HUB, Service};
+
+use crate::flow::answered;
+use crate::service::{customer, live_service, operator};
+
+struct Live {
+    service: Service,
+    hub: Arc<MemoryHub>,
+    clock: Arc<ManualClock>,
+}
+
+impl Live {
+    async fn new() -> Self {
+        let (service, hub, clock) = live_service().await;
+        Live { service, hub, clock }
+    }
+
+    /// Connects, and gives the connection's user.
+    async fn connect(&self, principal: &Principal) -> String {
+        let principal = encode_principal(principal);
+        let headers = [("x-ms-client-principal-id", GATEWAY), ("x-skein-principal", principal.as_str())];
+        let answer = self.service.query.send("POST", "/api/negotiate?negotiateVersion=1", &headers, "").await;
+        let answer = answer.expect("the app answers");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let answer = answer.json();
+        assert_eq!(answer["url"], "http://127.0.0.1/client/?hub=memory");
+        answer["accessToken"].as_str().expect("a token").to_owned()
+    }
+
+    async fn upstream(&self, caller: &str, user: &str, event: [&str; 2], body: &Value) -> (u16, String) {
+        let headers = [
+            ("x-ms-client-principal-id", caller),
+            ("x-asrs-user-id", user),
+            ("x-asrs-category", event[0]),
+            ("x-asrs-event", event[1]),
+        ];
+        let answer = self.service.query.send("POST", "/api/signalr", &headers, &body.to_string()).await;
+        let answer = answer.expect("the app answers");
+        (answer.status, answer.body)
+    }
+
+    /// Calls a method of the hub, and gives the completion.
+    async fn invoke(&self, user: &str, target: &str, arguments: Value) -> Value {
+        let body = json!({"InvocationId": "7", "Target": target, "Arguments": arguments});
+        let (status, body) = self.upstream(HUB, user, ["messages", target], &body).await;
+        assert_eq!(status, 200, "{body}");
+        let completion: Value = serde_json::from_str(body.trim_end_matches('\u{1e}')).expect("JSON");
+        assert_eq!((&completion["type"], &completion["invocationId"]), (&json!(3), &json!("7")), "{completion}");
+        completion
+    }
+
+    async fn subscribe(&self, user: &str, id: &str, query: &str) -> Value {
+        self.invoke(user, "subscribe", json!([id, {"query": query}])).await["result"].clone()
+    }
+
+    async fn place(&self, order: &str, customer_id: &str) {
+        let mutation = format!(
+            "mutation {{ placeOrder(input: {{orderId: \"{order}\", customerId: \"{customer_id}\", lines: \
+             [{{sku: \"A\", quantity: 1, unitPrice: \"2.50\"}}]}}) {{ commandId }} }}"
+        );
+        let placed = self.service.graphql(&operator(), &mutation).await;
+        assert!(placed["errors"].is_null(), "{placed}");
+        self.service.settle().await;
+    }
+}
+
+const ORDER: &str = r#"subscription { order(id: "7") { status total } }"#;
+
+/// What the messages of `next` say: number, number before, and the payloads' data.
+fn told(messages: &[(String, Value)]) -> Vec<(u64, u64, Vec<Value>)> {
+    messages
+        .iter()
+        .map(|(target, message)| {
+            assert_eq!(target, "next", "{message}");
+            let payloads = message["payloads"].as_array().expect("payloads").iter();
+            let number = |name: &str| message[name].as_u64().expect("a number");
+            (number("number"), number("previous"), payloads.map(|payload| payload["data"].clone()).collect())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn an_order_is_followed_from_before_it_exists() {
+    let live = Live::new().await;
+    let ann = live.connect(&customer("ann")).await;
+    let begun = live.subscribe(&ann, "1", ORDER).await;
+    assert_eq!((&begun["number"], &begun["payloads"]), (&json!(0), &json!([{"data": {"order": null}}])), "{begun}");
+    assert_eq!(begun["expiresIn"], 1800);
+    live.place("7", "ann").await;
+    live.service.publish(answered("7")).await;
+    live.service.settle().await;
+    let order = |status: &str| json!({"order": {"status": status, "total": "2.50"}});
+    let heard = live.hub.take(&ann);
+    assert_eq!(told(&heard), [(1, 0, vec![order("PLACED")]), (2, 1, vec![order("CONFIRMED")])]);
+    assert!(heard.iter().all(|(_, message)| message["group"] == begun["group"]));
+
+    // Who comes back hears what it missed; who comes new sees what is so.
+    let again = live.connect(&customer("ann")).await;
+    let resume = json!({"group": begun["group"], "number": 1});
+    let resumed = live.invoke(&again, "subscribe", json!(["1", {"query": ORDER, "resume": resume}])).await;
+    let missed = resumed["result"]["missed"].as_array().expect("what was missed");
+    assert_eq!((missed.len(), &missed[0]), (1, &heard[1].1), "{resumed}");
+    let new = live.subscribe(&live.connect(&customer("ann")).await, "x", ORDER).await;
+    assert_eq!((&new["number"], &new["payloads"][0]["data"]), (&json!(2), &order("CONFIRMED")));
+
+    // Nobody else's.
+    let bob = live.connect(&customer("bob")).await;
+    let seen = live.subscribe(&bob, "1", ORDER).await;
+    assert_eq!(seen["payloads"], json!([{"data": {"order": null}}]), "{seen}");
+    assert_ne!(seen["group"], begun["group"]);
+    let cancel = r#"mutation { cancelOrder(input: {orderId: "7", reason: "too dear"}) { aggregateId } }"#;
+    live.service.graphql(&operator(), cancel).await;
+    live.service.settle().await;
+    assert_eq!(told(&live.hub.take(&bob)), [(3, 2, vec![json!({"order": null})])]);
+    assert_eq!(told(&live.hub.take(&ann)), [(3, 2, vec![order("CANCELLED")])]);
+}
+
+#[tokio::test]
+async fn lists_and_totals_are_followed() {
+    let live = Live::new().await;
+    live.place("1", "ann").await;
+    let ann = live.connect(&customer("ann")).await;
+    let list = r#"subscription { customerOrders(customerId: "ann") { id status } }"#;
+    let begun = live.subscribe(&ann, "list", list).await;
+    assert_eq!(begun["payloads"], json!([]), "a list is queried: {begun}");
+    let totals = r#"subscription { customerTotals(customerId: "ann") { orders revenue } }"#;
+    let sums = live.subscribe(&ann, "totals", totals).await;
+    assert_eq!(sums["payloads"][0]["data"], json!({"customerTotals": {"orders": 1, "revenue": "2.50"}}), "{sums}");
+    live.place("2", "ann").await;
+    live.place("3", "bob").await;
+    live.service.publish(answered("2")).await;
+    live.service.settle().await;
+    let heard = live.hub.take(&ann);
+    let of =
+        |group: &Value| heard.iter().filter(|(_, message)| message["group"] == *group).cloned().collect::<Vec<_>>();
+    let orders: Vec<Value> = told(&of(&begun["group"])).into_iter().flat_map(|(_, _, data)| data).collect();
+    let order = |status: &str| json!({"customerOrders": {"id": "2", "status": status}});
+    assert_eq!(orders, [order("PLACED"), order("CONFIRMED")]);
+    let sums: Vec<Value> = told(&of(&sums["group"])).into_iter().flat_map(|(_, _, data)| data).collect();
+    assert_eq!(sums, [json!({"customerTotals": {"orders": 2, "revenue": "5.00"}})]);
+}
+
+#[tokio::test]
+async fn a_change_is_executed_once_for_all_who_may_see_everything() {
+    let live = Live::new().await;
+    let connections = [live.connect(&operator()).await, live.connect(&Principal::new("oscar", ["operator"])).await];
+    let mut groups = Vec::new();
+    for user in &connections {
+        groups.push(live.subscribe(user, "1", ORDER).await["group"].clone());
+    }
+    assert_eq!(groups[0], groups[1]);
+    let group = groups[0].as_str().expect("a group");
+    assert_eq!(live.hub.members(group), 2);
+    live.place("7", "ann").await;
+    for user in &connections {
+        assert_eq!(live.hub.take(user).len(), 1);
+    }
+    // One goes, by saying so or not; then the other.
+    let done = live.invoke(&connections[0], "complete", json!(["1"])).await;
+    assert_eq!(done["result"], Value::Null);
+    assert_eq!(live.hub.members(group), 1);
+    let gone = live.upstream(HUB, &connections[1], ["connections", "disconnected"], &json!({"Type": 11})).await;
+    assert_eq!((gone.0, live.hub.members(group)), (204, 0));
+    live.service.publish(answered("7")).await;
+    live.service.settle().await;
+    assert!(live.hub.take(&connections[1]).is_empty());
+    let after = live.subscribe(&connections[1], "1", ORDER).await;
+    assert_eq!(after["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{after}");
+}
+
+#[tokio::test]
+async fn a_hub_that_is_away_is_told_later() {
+    let live = Live::new().await;
+    let ann = live.connect(&customer("ann")).await;
+    live.subscribe(&ann, "1", ORDER).await;
+    // The engine itself tries again.
+    live.hub.fail_next(3);
+    live.place("7", "ann").await;
+    assert_eq!(told(&live.hub.take(&ann)).len(), 1);
+}
+
+#[tokio::test]
+async fn what_nobody_may_follow_is_refused() {
+    let live = Live::new().await;
+    let ann = live.connect(&customer("ann")).await;
+    let nobody = live.connect(&Principal::new("nora", ["stranger"])).await;
+    let deep = format!("subscription {{ order(id: \"7\") {} }}", "{ a ".repeat(70) + &"}".repeat(70));
+    let long = format!("subscription {{ order(id: \"{}\") {{ id }} }}", "x".repeat(40_000));
+    for (user, query, code) in [
+        (&ann, r#"subscription { customerTotals(customerId: "bob") { orders } }"#, "FORBIDDEN"),
+        (&ann, r#"subscription { customerOrders(customerId: "bob") { id } }"#, "FORBIDDEN"),
+        (&nobody, ORDER, "FORBIDDEN"),
+        (&ann, r#"{ order(id: "7") { status } }"#, "OPERATION_KIND_MISMATCH"),
+        (&ann, r#"mutation { cancelOrder(input: {orderId: "7"}) { aggregateId } }"#, "OPERATION_KIND_MISMATCH"),
+        (
+            &ann,
+            "subscription { order(id: \"7\") { status } customerTotals(customerId: \"ann\") { orders } }",
+            "BAD_USER_INPUT",
+        ),
+        (&ann, "subscription { ...F } fragment F on Subscription { order(id: \"7\") { status } }", "BAD_USER_INPUT"),
+        (&ann, "subscription { order(id: \"7\") @skip(if: true) { status } }", "BAD_USER_INPUT"),
+        (&ann, "subscription { __typename }", "FORBIDDEN"),
+        (&ann, "subscription { nothing }", "FORBIDDEN"),
+        (&ann, "subscription { order(id: \"7\") { nothing } }", "GRAPHQL_VALIDATION_FAILED"),
+        (&ann, "subscription { order(id: \"\") { status } }", "BAD_USER_INPUT"),
+        (&ann, "subscription {", "GRAPHQL_PARSE_FAILED"),
+        (&ann, &deep, "QUERY_TOO_DEEP"),
+        (&ann, &long, "TOO_LARGE"),
+    ] {
+        let refused = live.subscribe(user, "1", query).await;
+        assert_eq!(refused["errors"][0]["extensions"]["code"], code, "{query}: {refused}");
+        assert!(refused["errors"][0]["extensions"]["traceId"].is_string(), "{refused}");
+    }
+    for arguments in [
+        json!([]),
+        json!(["1"]),
+        json!([1, {"query": ORDER}]),
+        json!(["", {"query": ORDER}]),
+        json!(["a b", {"query": ORDER}]),
+        json!(["1", {"query": ORDER, "resume": {"number": "x"}}]),
+        json!(["1", null]),
+    ] {
+        let refused = live.invoke(&ann, "subscribe", arguments.clone()).await;
+        let code = &refused["result"]["errors"][0]["extensions"]["code"];
+        assert_eq!(code, "BAD_USER_INPUT", "{arguments}: {refused}");
+    }
+    for user in ["", "ann", "00000000-0000-0000-0000-000000000000", "0".repeat(32).as_str()] {
+        let refused = live.subscribe(user, "1", ORDER).await;
+        assert_eq!(refused["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{user}: {refused}");
+    }
+    let error = live.invoke(&ann, "shout", json!([])).await;
+    assert!(error["error"].as_str().is_some_and(|error| error.contains("shout")), "{error}");
+    for n in 0..101 {
+        let query = format!("subscription {{ order(id: \"7-{n}\") {{ status }} }}");
+        let begun = live.subscribe(&ann, &format!("many-{n}"), &query).await;
+        assert_eq!(begun["errors"].is_null(), n < 100, "{n}: {begun}");
+    }
+    // Its time is over, and nothing was written for anybody meanwhile.
+    live.clock.advance_to(live.clock.now() + std::time::Duration::from_secs(1801));
+    let late = live.subscribe(&ann, "1", ORDER).await;
+    assert_eq!(late["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{late}");
+
+    // Only the gateway says who somebody is, and only the hub what a connection asks.
+    let call = json!({"InvocationId": "7", "Target": "subscribe", "Arguments": ["1", {"query": ORDER}]});
+    for caller in [GATEWAY, "", "somebody"] {
+        assert_eq!(live.upstream(caller, &ann, ["messages", "subscribe"], &call).await.0, 401, "{caller:?}");
+    }
+    let principal = encode_principal(&Principal::new("ann", ["operator"]));
+    for headers in [
+        &[("x-ms-client-principal-id", HUB), ("x-skein-principal", principal.as_str())][..],
+        &[("x-skein-principal", principal.as_str())],
+        &[("x-ms-client-principal-id", GATEWAY)],
+    ] {
+        let answer = live.service.query.send("POST", "/api/negotiate", headers, "").await.expect("an answer");
+        assert_eq!(answer.status, 401, "{headers:?}");
+    }
+    for (event, body) in [(["messages", "subscribe"], json!([])), (["messages", ""], json!({})), (["", ""], json!({}))]
+    {
+        assert_eq!(live.upstream(HUB, &ann, event, &body).await.0, 400, "{event:?}");
+    }
+}
