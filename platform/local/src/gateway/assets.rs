@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 
 use super::Api;
@@ -32,16 +32,31 @@ static FILES: &[(&str, &str, &[u8])] = &[
     ("site.css", STYLE, site!("site.css")),
 ];
 
+/// The shop's page, below `/shop/`: what Front Door serves.
+static SHOP: &[(&str, &str, &[u8])] = &[
+    ("", "text/html; charset=utf-8", site!("shop/index.html")),
+    ("live.js", SCRIPT, site!("shop/live.js")),
+    ("shop.css", STYLE, site!("shop/shop.css")),
+    ("shop.js", SCRIPT, site!("shop/shop.js")),
+    ("signalr.min.js", SCRIPT, site!("shop/signalr.min.js")),
+    // The gateway is where the page comes from, and gives development tokens.
+    ("config.json", "application/json", br#"{"gateway":"","tokens":"/dev/token"}"#),
+];
+
 const GRAPHIQL_PAGE: &str = include_str!("../../../../gateway/site/graphiql/page.html");
 const INDEX_PAGE: &str = include_str!("../../../../gateway/site/index.html");
 
-/// `/assets/…`.
+/// `/assets/…` and `/shop/…`.
 pub fn router() -> Router {
-    Router::new().route("/assets/{*path}", get(asset))
+    Router::new()
+        .route("/assets/{*path}", get(async |Path(path): Path<String>| file(FILES, &path)))
+        .route("/shop", get(async || Redirect::permanent("/shop/")))
+        .route("/shop/", get(async || file(SHOP, "")))
+        .route("/shop/{*path}", get(async |Path(path): Path<String>| file(SHOP, &path)))
 }
 
-async fn asset(Path(path): Path<String>) -> Response {
-    match FILES.iter().find(|(name, ..)| *name == path) {
+fn file(files: &[(&str, &'static str, &'static [u8])], path: &str) -> Response {
+    match files.iter().find(|(name, ..)| *name == path) {
         Some((_, media_type, content)) => {
             protected(([(header::CONTENT_TYPE, *media_type), (header::CACHE_CONTROL, "no-cache")], *content))
         }

@@ -425,6 +425,19 @@ async fn pages_load_nothing_from_elsewhere() {
     for asset in page.split('"').filter(|text| text.starts_with("/assets/")) {
         assert_eq!(fixture.send("GET", asset, &[], "").await.0, 200, "{asset}");
     }
+    let (status, _, shop) = fixture.send("GET", "/shop/", &[], "").await;
+    assert_eq!(status, 200);
+    let files: Vec<&str> =
+        shop.split(" src=\"").chain(shop.split(" href=\"")).filter(|rest| !rest.starts_with('<')).collect();
+    assert_eq!(files.len(), 4);
+    for file in files {
+        let file = file.split('"').next().unwrap_or_default();
+        assert!(
+            file.starts_with("data:") || fixture.send("GET", &format!("/shop/{file}"), &[], "").await.0 == 200,
+            "{file}"
+        );
+    }
+    assert_eq!(fixture.send("GET", "/shop/nothing.js", &[], "").await.0, 404);
 }
 
 #[tokio::test]
