@@ -16,6 +16,9 @@ const AZURITE: &str = "3.37.0";
 /// The parser of record for GraphQL documents, which the policies' tests compare with.
 const GRAPHQL_JS: &str = "16.15.0";
 
+/// The folder with the lock file of the official SignalR client, which the local SignalR is tested with.
+const SIGNALR_JS: &str = "platform/local/tests/signalr";
+
 /// Runs the tests and sums up.
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let engine = docker_answers();
@@ -34,6 +37,9 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     }
     // The test that needs it says that it is skipped; under CI it fails.
     if let Err(error) = install("graphql", GRAPHQL_JS, "graphql-js") {
+        eprintln!("xtask: {error:#}");
+    }
+    if let Err(error) = install_locked(SIGNALR_JS, "signalr-js") {
         eprintln!("xtask: {error:#}");
     }
     if let Err(error) = interop::prepare() {
@@ -93,6 +99,31 @@ fn install(package: &str, version: &str, folder: &str) -> Result<()> {
         bail!("npm could not install {package}@{version} ({status})");
     }
     fs::write(&stamp, "").with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// Installs what a folder of the repository locks below the target folder, where the tests look for it.
+fn install_locked(source: &str, folder: &str) -> Result<()> {
+    const LOCK: &str = "package-lock.json";
+    let (source, folder) = (build::root().join(source), build::target()?.join(folder));
+    let stamp = folder.join("installed");
+    let lock = source.join(LOCK);
+    let lock = fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
+    if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+        return Ok(());
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for file in ["package.json", LOCK] {
+        fs::copy(source.join(file), folder.join(file)).with_context(|| format!("cannot copy {file}"))?;
+    }
+    eprintln!("installing what {} locks in {}", source.join(LOCK).display(), folder.display());
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"]).arg(&folder);
+    let status = npm.stdin(Stdio::null()).stdout(Stdio::null()).status();
+    let status = status.context("cannot start npm: install Node.js with npm and try again")?;
+    if !status.success() {
+        bail!("npm could not install what {} locks ({status})", source.display());
+    }
+    fs::write(&stamp, lock).with_context(|| format!("cannot write {}", stamp.display()))
 }
 
 #[cfg(test)]

@@ -48,6 +48,28 @@ pub enum Action {
     SecretRead,
     /// Sends telemetry.
     TelemetryWrite,
+    /// Makes tokens of clients of a hub.
+    ClientToken,
+    /// Sends to all clients of a hub.
+    HubSend,
+    /// Looks who is in a group.
+    GroupRead,
+    /// Sends to a group.
+    GroupSend,
+    /// Puts connections into groups.
+    GroupWrite,
+    /// Looks whether a connection is there.
+    ConnectionRead,
+    /// Sends to a connection.
+    ConnectionSend,
+    /// Ends connections.
+    ConnectionWrite,
+    /// Looks whether a user is there.
+    UserRead,
+    /// Sends to a user.
+    UserSend,
+    /// Puts users into groups.
+    UserWrite,
 }
 
 impl Action {
@@ -69,6 +91,17 @@ impl Action {
             Action::KeyUnwrap => "Microsoft.KeyVault/vaults/keys/unwrap/action",
             Action::SecretRead => "Microsoft.KeyVault/vaults/secrets/getSecret/action",
             Action::TelemetryWrite => "Microsoft.Insights/Telemetry/Write",
+            Action::ClientToken => "Microsoft.SignalRService/SignalR/auth/clientToken/action",
+            Action::HubSend => "Microsoft.SignalRService/SignalR/hub/send/action",
+            Action::GroupRead => "Microsoft.SignalRService/SignalR/group/read",
+            Action::GroupSend => "Microsoft.SignalRService/SignalR/group/send/action",
+            Action::GroupWrite => "Microsoft.SignalRService/SignalR/group/write",
+            Action::ConnectionRead => "Microsoft.SignalRService/SignalR/clientConnection/read",
+            Action::ConnectionSend => "Microsoft.SignalRService/SignalR/clientConnection/send/action",
+            Action::ConnectionWrite => "Microsoft.SignalRService/SignalR/clientConnection/write",
+            Action::UserRead => "Microsoft.SignalRService/SignalR/user/read",
+            Action::UserSend => "Microsoft.SignalRService/SignalR/user/send/action",
+            Action::UserWrite => "Microsoft.SignalRService/SignalR/user/write",
         }
     }
 }
@@ -101,6 +134,22 @@ fn allows(role: &str, action: Action) -> bool {
         "00482a5a-887f-4fb3-b363-3b7fe8e74483" => &[KeyWrap, KeyUnwrap, SecretRead],
         // Monitoring Metrics Publisher
         "3913510d-42f4-4e42-8a64-420c390055eb" => &[TelemetryWrite],
+        // SignalR REST API Owner, Service Owner
+        "fd53cd77-2268-407a-8f46-7e7863d0f521" | "7e4f1700-ea5a-4f59-8f37-079cfe29dce3" => &[
+            ClientToken,
+            HubSend,
+            GroupRead,
+            GroupSend,
+            GroupWrite,
+            ConnectionRead,
+            ConnectionSend,
+            ConnectionWrite,
+            UserRead,
+            UserSend,
+            UserWrite,
+        ],
+        // SignalR REST API Reader
+        "ddde6b66-c0df-4114-a159-3618637b3035" => &[GroupRead, ConnectionRead, UserRead],
         _ => &[],
     };
     actions.contains(&action)
@@ -167,6 +216,11 @@ impl Place {
     /// A secret of a vault.
     pub fn secret(vault: &str, secret: &str) -> Self {
         Place::new("microsoft.keyvault/vaults", vault, format!("/secrets/{secret}"))
+    }
+
+    /// A SignalR.
+    pub fn signalr(service: &str) -> Self {
+        Place::new("microsoft.signalrservice/signalr", service, String::new())
     }
 
     /// A component of Application Insights.

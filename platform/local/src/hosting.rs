@@ -27,6 +27,7 @@ use crate::identity::{self, Issuer};
 use crate::outbound::Outbound;
 use crate::resources::{Plan, Resource, ResourcesError};
 use crate::serve::Options;
+use crate::signalr;
 use crate::sites::{self, Fronts, Sites, State, Surroundings, Timing, packages};
 use crate::tables::{self, Azurite, Backend};
 use crate::topic::{self, Topics};
@@ -78,6 +79,7 @@ pub(crate) struct Engine {
     authorizer: Authorizer,
     broker: Broker,
     topics: Topics,
+    signalr: signalr::Services,
     client: Outbound,
     tables: Cell,
     blobs: Cell,
@@ -140,6 +142,9 @@ impl Engine {
             client: client.clone(),
             timing: Timing::default(),
         });
+        let guard = (issuer.clone(), authorizer.clone());
+        let (planes, gateway) = (&addresses.planes, &addresses.gateway);
+        let signalr = signalr::Services::new(guard, issuer.clone(), client.clone(), planes, gateway);
         Ok(Engine {
             delivery: topics.start(),
             options,
@@ -148,6 +153,7 @@ impl Engine {
             authorizer,
             broker,
             topics,
+            signalr,
             client,
             tables: Cell::default(),
             blobs: Cell::default(),
@@ -177,6 +183,7 @@ impl Engine {
             .nest(tables::PREFIX, self.tables.router())
             .nest(blobs::PREFIX, self.blobs.router())
             .nest(vault::PREFIX, self.vaults.router())
+            .nest(signalr::PREFIX, self.signalr.router())
             .nest(broker::PREFIX, broker::router(self.guard(), self.broker.clone()))
             .nest(topic::PREFIX, topic::router(self.guard(), self.topics.clone()))
     }
@@ -213,6 +220,7 @@ impl Engine {
     /// Ends all function apps and deliveries.
     pub(crate) async fn stop(&self) {
         self.delivery.abort();
+        self.signalr.stop();
         if let Some(sites) = self.hosted.lock().await.sites.take() {
             sites.stop().await;
         }
@@ -261,6 +269,7 @@ impl Engine {
             let vaults = tokio::task::spawn_blocking(move || Vaults::open(&folder, &keys)).await??;
             self.vaults.set(Some(vault::router(self.guard(), vaults, &self.addresses.planes)));
         }
+        self.signalr.replace(&plan.signalr).context("the system gives no random bits")?;
         let granted = grants(resources);
         let service = plan.gateway.as_ref().map(|name| gateway::Service::of(resources, &granted, name));
         if service != hosted.service {

@@ -13,6 +13,7 @@ pub mod outbound;
 pub mod publish;
 pub mod resources;
 pub mod serve;
+pub mod signalr;
 pub mod sites;
 pub mod tables;
 pub mod topic;

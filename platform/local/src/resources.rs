@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::broker::QueueSettings;
 use crate::identity::ManagedIdentity;
+use crate::signalr;
 
 /// One resource, as ARM would list it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,7 +41,7 @@ pub struct ResourcesError {
 }
 
 /// The types that have an engine here.
-const HOSTED: [&str; 16] = [
+const HOSTED: [&str; 17] = [
     "Microsoft.ManagedIdentity/userAssignedIdentities",
     "Microsoft.Storage/storageAccounts",
     "Microsoft.Storage/storageAccounts/blobServices",
@@ -53,6 +54,7 @@ const HOSTED: [&str; 16] = [
     "Microsoft.EventGrid/topics/eventSubscriptions",
     "Microsoft.KeyVault/vaults",
     "Microsoft.KeyVault/vaults/keys",
+    "Microsoft.SignalRService/signalR",
     "Microsoft.Web/sites",
     "Microsoft.ApiManagement/service",
     "Microsoft.ApiManagement/service/backends",
@@ -124,6 +126,8 @@ pub struct Plan {
     pub topics: BTreeMap<String, Option<String>>,
     /// Subscriptions.
     pub subscriptions: Vec<Subscription>,
+    /// SignalR services, by name.
+    pub signalr: BTreeMap<String, signalr::Settings>,
     /// Function apps.
     pub sites: Vec<Site>,
     /// The name of the gateway, where there is one.
@@ -242,6 +246,9 @@ impl Plan {
                 let [name] = resource.segments()?;
                 let principal = resource.identity.get("principalId").and_then(Value::as_str).map(str::to_owned);
                 plan.topics.insert(name.to_owned(), principal);
+            } else if resource.is("Microsoft.SignalRService/signalR") {
+                let [name] = resource.segments()?;
+                plan.signalr.insert(name.to_owned(), signalr_settings(resource)?);
             } else if resource.is("Microsoft.Web/sites/config") && resource.name.ends_with("/authsettingsV2") {
                 let [site, _] = resource.segments()?;
                 auths.insert(site.to_owned(), (resource, site_auth(resource)?));
@@ -367,6 +374,65 @@ fn site(
     Ok(Site { name: name.to_owned(), identities: own, settings: by_name, auth })
 }
 
+fn signalr_settings(resource: &Resource) -> Result<signalr::Settings, ResourcesError> {
+    #[derive(Deserialize)]
+    struct Feature {
+        flag: String,
+        value: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Template {
+        #[serde(default = "any")]
+        hub_pattern: String,
+        #[serde(default = "any")]
+        category_pattern: String,
+        #[serde(default = "any")]
+        event_pattern: String,
+        url_template: String,
+        #[serde(default)]
+        auth: Value,
+    }
+    fn any() -> String {
+        "*".to_owned()
+    }
+    let properties = &resource.properties;
+    let list = |pointer: &str| properties.pointer(pointer).filter(|found| !found.is_null());
+    let malformed = |what: &str, error: serde_json::Error| resource.error(format!("{what}: {error}"));
+    let features: Vec<Feature> = list("/features")
+        .map_or(Ok(Vec::new()), Deserialize::deserialize)
+        .map_err(|error| malformed("features must be [{flag, value}]", error))?;
+    let mode = features.iter().find(|feature| feature.flag.eq_ignore_ascii_case("ServiceMode"));
+    if !mode.is_some_and(|mode| mode.value.eq_ignore_ascii_case("Serverless")) {
+        return Err(resource.error("only the ServiceMode Serverless is hosted"));
+    }
+    let templates: Vec<Template> = list("/upstream/templates")
+        .map_or(Ok(Vec::new()), Deserialize::deserialize)
+        .map_err(|error| malformed("upstream.templates", error))?;
+    let templates = templates.into_iter().map(|template| {
+        let resource_of = match template.auth["type"].as_str().unwrap_or("None") {
+            "None" => None,
+            "ManagedIdentity" => Some(resource.text(&template.auth, "/managedIdentity/resource")?.to_owned()),
+            other => return Err(resource.error(format!("the upstream's auth {other} is not known"))),
+        };
+        if template.url_template.contains("{@") {
+            return Err(resource.error("secrets in the URL of an upstream are not hosted"));
+        }
+        Ok(signalr::Template {
+            hubs: template.hub_pattern,
+            categories: template.category_pattern,
+            events: template.event_pattern,
+            url: template.url_template,
+            resource: resource_of,
+        })
+    });
+    Ok(signalr::Settings {
+        principal: resource.identity.get("principalId").and_then(Value::as_str).map(str::to_owned),
+        origins: resource.texts(properties, "/cors/allowedOrigins")?.unwrap_or_default(),
+        templates: templates.collect::<Result<_, _>>()?,
+    })
+}
+
 fn site_auth(resource: &Resource) -> Result<SiteAuth, ResourcesError> {
     let properties = &resource.properties;
     let required = match properties.pointer("/globalValidation/requireAuthentication") {
@@ -431,6 +497,12 @@ mod tests {
             {"type": "Microsoft.ApiManagement/service/apis", "name": "apim-skein/orders",
              "properties": {"path": "orders", "displayName": "Orders"}},
             {"type": "Microsoft.Insights/components", "name": "appi-skein", "properties": {}},
+            {"type": "Microsoft.SignalRService/signalR", "name": "sigr-skein", "identity": {"principalId": "s"},
+             "properties": {"features": [{"flag": "ServiceMode", "value": "Serverless"}],
+                "cors": {"allowedOrigins": ["https://site.example"]},
+                "upstream": {"templates": [{"categoryPattern": "messages",
+                    "urlTemplate": "http://127.0.0.1:5/sites/func-{hub}-query/api/signalr",
+                    "auth": {"type": "ManagedIdentity", "managedIdentity": {"resource": "api://skein-local"}}}]}}},
         ])
     }
 
@@ -449,6 +521,19 @@ mod tests {
         assert_eq!(site.auth.principals.as_deref(), Some(&["g".to_owned()][..]));
         assert_eq!(plan.gateway.as_deref(), Some("apim-skein"));
         assert!(!Plan::hosts("Microsoft.Insights/components", "appi-skein"));
+        let upstream = signalr::Template {
+            hubs: "*".into(),
+            categories: "messages".into(),
+            events: "*".into(),
+            url: "http://127.0.0.1:5/sites/func-{hub}-query/api/signalr".into(),
+            resource: Some("api://skein-local".into()),
+        };
+        let settings = signalr::Settings {
+            principal: Some("s".into()),
+            origins: vec!["https://site.example".into()],
+            templates: vec![upstream],
+        };
+        assert_eq!(plan.signalr, BTreeMap::from([("sigr-skein".to_owned(), settings)]));
     }
 
     /// Changes one value of the list (or removes it, with null at the resource's place) and expects the error.
@@ -533,6 +618,20 @@ mod tests {
             expect![
                 "Microsoft.Web/sites/config func-orders-command/authsettingsV2: unauthenticatedClientAction must be Return401, nothing else is hosted"
             ],
+        );
+        broken(
+            15,
+            "/properties/features/0/value",
+            json!("Default"),
+            expect!["Microsoft.SignalRService/signalR sigr-skein: only the ServiceMode Serverless is hosted"],
+        );
+        broken(
+            15,
+            "/properties/upstream/templates/0/auth/managedIdentity/resource",
+            json!(""),
+            expect![[
+                r#"Microsoft.SignalRService/signalR sigr-skein: managedIdentity.resource must be a text, it is """#
+            ]],
         );
         broken(
             8,
