@@ -29,9 +29,14 @@ pub const RELEASE: &str = "--release";
 /// Systems are heavy: one at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// The four function apps, without what their deployment adds to their names.
-pub const SITES: [&str; 4] =
-    ["func-orders-command", "func-orders-query", "func-inventory-command", "func-inventory-query"];
+/// The function apps, without what their deployment adds to their names.
+pub const SITES: [&str; 5] = [
+    "func-orders-command",
+    "func-orders-query",
+    "func-inventory-command",
+    "func-inventory-query",
+    "func-gateway-router",
+];
 
 /// The repository's root.
 pub fn root() -> PathBuf {

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use skein_tests::deployment::{Empty, Target, binary, finished};
-use skein_tests::system::root;
+use skein_tests::system::{SITES, root};
 
 /// A pipeline as JSON. Python reads it: its YAML package is what the pipelines' validator uses, too.
 fn pipeline(name: &str) -> Result<Value> {
@@ -72,7 +72,9 @@ impl Agent<'_> {
             "#!/usr/bin/env bash\nset -euo pipefail\n\
              [ \"$1\" = xtask ] || {{ echo \"a pipeline calls xtask only, not $1\" >&2; exit 90; }}\n\
              case \"$2\" in\n\
-             package) exec '{}' packages --service \"$4\" --binaries '{binaries}' --out '{packages}' ;;\n\
+             package)\n\
+             layer=--gateway; [ \"$3\" = gateway ] || layer=\"--service=$4\"\n\
+             exec '{}' packages \"$layer\" --binaries '{binaries}' --out '{packages}' ;;\n\
              plan|deploy) exec '{cargo}' xtask \"${{@:2}}\" --release --packages '{packages}' ;;\n\
              *) echo \"$2 is not expected here\" >&2; exit 91 ;;\n\
              esac\n",
@@ -124,7 +126,7 @@ fn script_steps_plan_package_deploy_and_change_nothing_twice() {
     // What is merged is packaged once, and deployed.
     agent.stage(&main, "package").unwrap();
     let told = agent.stage(&main, "dev").unwrap();
-    for app in ["func-orders-command", "func-orders-query", "func-inventory-command", "func-inventory-query"] {
+    for app in SITES {
         let ready = |line: &str| line.contains(app) && line.contains("runs its new package, and is ready");
         assert!(told.lines().any(ready), "{app} is not ready:\n{told}");
     }

@@ -56,7 +56,7 @@ cargo xtask sim                every accident at every step of short scripts, th
     --schedules N                how many random ones, embedded and Azure adapters in turns [10000]
     --seed S                     where their seeds begin; without --schedules, replay this one with its trace
 
-cargo xtask package service NAME|all
+cargo xtask package gateway|service NAME|all
                                write the zip of each function app, for Linux x64 with GLIBC 2.28, with its digest
     --out DIR                    where to [target/package]
 
@@ -149,11 +149,22 @@ pub struct Sim {
     pub options: Vec<OsString>,
 }
 
+/// Whose apps are packaged.
+#[derive(Debug, PartialEq)]
+pub enum Packaged {
+    /// All of them.
+    All,
+    /// The gateway's.
+    Gateway,
+    /// A service's.
+    Service(String),
+}
+
 /// `cargo xtask package`.
 #[derive(Debug, PartialEq)]
 pub struct Package {
-    /// The one service, if not all.
-    pub service: Option<String>,
+    /// What of.
+    pub of: Packaged,
     /// Where the packages go.
     pub out: Option<PathBuf>,
 }
@@ -276,12 +287,13 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
         })),
         "package" => {
             let words: Vec<&str> = flags.words.iter().map(String::as_str).collect();
-            let service = match words[..] {
-                ["all"] => None,
-                ["service", name] => Some(name.to_owned()),
-                _ => bail!("package needs `service NAME`, or `all`"),
+            let of = match words[..] {
+                ["all"] => Packaged::All,
+                ["gateway"] => Packaged::Gateway,
+                ["service", name] => Packaged::Service(name.to_owned()),
+                _ => bail!("package needs `gateway`, `service NAME`, or `all`"),
             };
-            Ok(Task::Package(Package { service, out: flags.out }))
+            Ok(Task::Package(Package { of, out: flags.out }))
         }
         "fuzz" => Ok(Task::Fuzz(Fuzz { target: flags.target, seconds: flags.seconds.unwrap_or(20) })),
         "render" => Ok(Task::Render { out: flags.out }),
@@ -357,9 +369,11 @@ mod tests {
         assert_eq!(parsed("deploy service orders --env dev --release"), Ok(Task::Deploy(deploy)));
         assert_eq!(parsed("interop azurite"), Ok(Task::Interop { args: vec!["azurite".into()] }));
         let fuzz = Fuzz { target: Some("cloud_event".into()), seconds: 5 };
-        let package = Package { service: Some("orders".into()), out: Some("p".into()) };
+        let package = Package { of: Packaged::Service("orders".into()), out: Some("p".into()) };
         assert_eq!(parsed("package service orders --out p"), Ok(Task::Package(package)));
-        assert_eq!(parsed("package all"), Ok(Task::Package(Package { service: None, out: None })));
+        assert_eq!(parsed("package all"), Ok(Task::Package(Package { of: Packaged::All, out: None })));
+        let gateway = Package { of: Packaged::Gateway, out: None };
+        assert_eq!(parsed("package gateway"), Ok(Task::Package(gateway)));
         assert_eq!(parsed("fuzz cloud_event --seconds 5"), Ok(Task::Fuzz(fuzz)));
         assert_eq!(parsed("render"), Ok(Task::Render { out: None }));
         assert_eq!(parsed("render --out /r"), Ok(Task::Render { out: Some("/r".into()) }));
@@ -370,7 +384,7 @@ mod tests {
     fn a_wrong_line_is_told_by_name() {
         assert_eq!(parsed("upp").unwrap_err(), r#"there is no command "upp""#);
         assert_eq!(parsed("up --role x").unwrap_err(), "invalid option '--role'");
-        assert_eq!(parsed("package orders").unwrap_err(), "package needs `service NAME`, or `all`");
+        assert_eq!(parsed("package orders").unwrap_err(), "package needs `gateway`, `service NAME`, or `all`");
         assert_eq!(parsed("load").unwrap_err(), "load needs the FILE to load");
         assert_eq!(parsed("token --role king").unwrap_err(), r#"the role is operator or customer, not "king""#);
         assert!(parsed("up --port 99999").is_err());

@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+use crate::flags::Packaged;
 use crate::{become_command, build, flags};
 
 /// What the zips may need at most.
@@ -13,14 +14,17 @@ const GLIBC: &str = "2.28";
 /// Builds and packages.
 pub fn run(package: &flags::Package) -> Result<ExitCode> {
     let services = services()?;
-    if let Some(service) = &package.service
-        && !services.contains(service)
-    {
-        bail!("there is no service {service:?}; there are {}", services.join(", "));
-    }
-    let chosen = services.iter().filter(|name| package.service.as_ref().is_none_or(|service| service == *name));
+    let of_service = |service: &String| [format!("{service}-command"), format!("{service}-query")];
+    let router = "gateway-router".to_owned();
     let mut bins = vec!["skein-infra".to_owned()];
-    bins.extend(chosen.flat_map(|service| [format!("{service}-command"), format!("{service}-query")]));
+    match &package.of {
+        Packaged::All => bins.extend(services.iter().flat_map(of_service).chain([router])),
+        Packaged::Gateway => bins.push(router),
+        Packaged::Service(service) if services.contains(service) => bins.extend(of_service(service)),
+        Packaged::Service(service) => {
+            bail!("there is no service {service:?}; there are {}", services.join(", "));
+        }
+    }
     let binaries = build::shipped(&bins)?;
     let out = match &package.out {
         Some(out) => out.clone(),
@@ -28,8 +32,10 @@ pub fn run(package: &flags::Package) -> Result<ExitCode> {
     };
     let mut infra = Command::new(binaries.path("skein-infra"));
     infra.arg("packages").arg("--out").arg(out).arg("--binaries").arg(binaries.folder()).args(["--glibc", GLIBC]);
-    if let Some(service) = &package.service {
-        infra.args(["--service", service]);
+    match &package.of {
+        Packaged::All => {}
+        Packaged::Gateway => drop(infra.arg("--gateway")),
+        Packaged::Service(service) => drop(infra.args(["--service", service])),
     }
     become_command(&mut infra)
 }

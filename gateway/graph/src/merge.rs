@@ -79,12 +79,15 @@ impl Plan {
     /// counts as failed. Locations become those of the root field in the client's document.
     ///
     /// A service that failed gives an error for each of its fields, and null for them; where one of them may not be null,
-    /// all of `data` is, as it would be had one service executed the whole. Those errors name the trace; the services' do
+    /// all of `data` is, as it would be had one service executed the whole; and so it is where no service has executed
+    /// anything. Those errors name the trace; the services' do
     /// so themselves.
     pub fn merge(&self, answers: &[Result<String, Failed>], trace_id: &str) -> String {
         let mut errors = Vec::new();
         let mut extensions = Vec::new();
         let mut data: Vec<HashMap<String, Box<RawValue>>> = Vec::new();
+        // Where every service refuses its part, the request was refused.
+        let mut executed = self.parts.is_empty();
         for (index, part) in self.parts.iter().enumerate() {
             let answer = match answers.get(index) {
                 Some(Ok(text)) => read(text),
@@ -94,11 +97,13 @@ impl Plan {
             let answer = answer.and_then(|answer| self.complete(index, answer));
             match answer {
                 Ok(answer) => {
+                    executed |= answer.data.is_some();
                     errors.extend(answer.errors.into_iter().map(|error| self.placed(error)));
                     extensions.extend(answer.extensions.map(|given| (part.service.as_str(), given)));
                     data.push(answer.data.unwrap_or_default());
                 }
                 Err(failed) => {
+                    executed = true;
                     errors.extend(self.keys_of(index).map(|key| {
                         json!({
                             "message": failed.message, "locations": located(key.pos), "path": [key.name],
@@ -109,7 +114,8 @@ impl Plan {
                 }
             }
         }
-        let mut members = vec![format!("\"data\":{}", self.data(&data))];
+        let data = if executed { self.data(&data) } else { "null".to_owned() };
+        let mut members = vec![format!("\"data\":{data}")];
         if !errors.is_empty() {
             members.push(format!("\"errors\":{}", Value::from(errors)));
         }

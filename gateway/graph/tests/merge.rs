@@ -73,6 +73,17 @@ fn each_keeps_its_errors_and_points_into_the_clients_document() {
         &[Ok(r#"{"errors":[{"message":"too deep"}]}"#), Ok(r#"{"data":{"stock":null}}"#)],
         r#"{"data":null,"errors":[{"message":"too deep"}]}"#,
     );
+    // Where each refuses there is none, whether it could be null or not.
+    check(
+        "{ stock { units } order(id: 1) { id } }",
+        &[Ok(r#"{"data":null,"errors":[{"message":"x"}]}"#), Ok(r#"{"errors":[{"message":"y"}]}"#)],
+        r#"{"data":null,"errors":[{"message":"x"},{"message":"y"}]}"#,
+    );
+    check(
+        "{ stock { units } order(id: 1) { id } }",
+        &[Ok(r#"{"data":null,"errors":[{"message":"x"}]}"#), Ok(r#"{"data":{"order":null}}"#)],
+        r#"{"data":{"stock":null,"order":null},"errors":[{"message":"x"}]}"#,
+    );
 }
 
 #[test]

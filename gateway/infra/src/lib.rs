@@ -2,7 +2,10 @@
 
 use skein_model::{Gateway, Service};
 
-/// The gateway: the GraphQL of these services, each under its name.
+/// The schema of all services as one.
+const SCHEMA: &str = include_str!("../../graph/schema.graphql");
+
+/// The gateway: the GraphQL of these services, each under its name and all of them as one.
 pub fn gateway(services: &[Service]) -> Gateway {
-    Gateway { services: services.iter().map(|service| service.name.clone()).collect() }
+    Gateway::new(services.iter().map(|service| service.name.clone()).collect(), SCHEMA)
 }

@@ -1,8 +1,8 @@
-// Starts GraphiQL on one service, with a development token for the principal that the form names.
+// Starts GraphiQL on one service or all of them, with a development token for the principal that the form names.
 'use strict';
 
 (() => {
-  const service = document.body.dataset.service;
+  const { service, path } = document.body.dataset;
   const form = document.getElementById('principal');
   const role = document.getElementById('role');
   const subject = document.getElementById('subject');
@@ -30,7 +30,7 @@
   }
 
   async function fetcher(request, options) {
-    const response = await fetch(`/${service}/graphql`, {
+    const response = await fetch(`/${path}`, {
       method: 'POST',
       headers: { ...options?.headers, ...(await authorization()), 'content-type': 'application/json' },
       body: JSON.stringify(request),

@@ -11,7 +11,7 @@ pub const HELP: &str = "\
 skein-infra graph                              the graph of all descriptors as JSON
 skein-infra render --out DIR [--pipelines DIR]  the templates of every layer, the policies and the diagram; the pipelines
 skein-infra packages --out DIR --binaries DIR  the package of each function app, DIR/{site}.zip, with its binary
-    --service NAME                             of one service only
+    --service NAME | --gateway                 of one service only, or of the gateway
     --glibc VERSION                            refuse a binary that needs a newer one
     --stored                                   do not compress";
 
@@ -35,8 +35,8 @@ pub enum Task {
         out: PathBuf,
         /// Where Cargo left the binaries.
         binaries: PathBuf,
-        /// The one service, if not all.
-        service: Option<String>,
+        /// The one layer, if not all.
+        layer: Option<String>,
         /// The newest GLIBC that a binary may need, if there is a limit.
         glibc: Option<Glibc>,
         /// Whether they are left uncompressed.
@@ -47,14 +47,15 @@ pub enum Task {
 /// Reads the command line.
 pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
     let (mut command, mut out, mut binaries, mut pipelines) = (None, None, None, None);
-    let (mut service, mut glibc, mut stored) = (None, None, false);
+    let (mut layer, mut glibc, mut stored) = (None, None, false);
     while let Some(arg) = args.next()? {
         match arg {
             Short('h') | Long("help") => return Ok(Task::Help),
             Long("out") => out = Some(PathBuf::from(args.value()?)),
             Long("pipelines") => pipelines = Some(PathBuf::from(args.value()?)),
             Long("binaries") => binaries = Some(PathBuf::from(args.value()?)),
-            Long("service") => service = Some(args.value()?.string()?),
+            Long("service") => layer = Some(args.value()?.string()?),
+            Long("gateway") => layer = Some(skein_render::GATEWAY.to_owned()),
             Long("glibc") => glibc = Some(args.value()?.parse()?),
             Long("stored") => stored = true,
             Value(value) if command.is_none() => command = Some(value.string()?),
@@ -68,7 +69,7 @@ pub fn parse(mut args: lexopt::Parser) -> Result<Task> {
         Some("packages") => Ok(Task::Packages {
             out: out.context("packages needs --out DIR")?,
             binaries: binaries.context("packages needs --binaries DIR")?,
-            service,
+            layer,
             glibc,
             stored,
         }),

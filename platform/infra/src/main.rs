@@ -29,9 +29,9 @@ fn main() -> Result<()> {
             rendered::write(&graph, &out)?;
             pipelines.map_or(Ok(()), |folder| pipelines::write(&graph, &folder))
         }
-        Task::Packages { out, binaries, service, glibc, stored } => {
+        Task::Packages { out, binaries, layer, glibc, stored } => {
             let compression = if stored { Compression::Stored } else { Compression::Deflated };
-            for written in packages::write(&graph()?, &out, &binaries, service.as_deref(), glibc, compression)? {
+            for written in packages::write(&graph()?, &out, &binaries, layer.as_deref(), glibc, compression)? {
                 print(&written)?;
             }
             Ok(())

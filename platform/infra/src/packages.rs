@@ -1,41 +1,49 @@
 //! Writes the package of each function app to a folder.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use skein_model::{App, Graph};
+use skein_model::{App, FunctionApp, Graph};
 use skein_package::{Compression, File, Glibc, digest};
 use skein_render::{HANDLER, Names};
 
-/// Writes `{out}/{site}.zip` and its digest, `{site}.zip.sha256`, for each app of the graph, or of one service. `allowed`
-/// is the newest GLIBC that a binary may need. Returns a line for each.
+/// Writes `{out}/{site}.zip` and its digest, `{site}.zip.sha256`, for each app of the graph, or of one layer. `allowed` is the newest
+/// GLIBC that a binary may need. Returns a line for each.
 pub fn write(
     graph: &Graph,
     out: &Path,
     binaries: &Path,
-    service: Option<&str>,
+    layer: Option<&str>,
     allowed: Option<Glibc>,
     compression: Compression,
 ) -> Result<Vec<String>> {
     let names = Names::new(&graph.platform);
-    let chosen: Vec<_> =
-        graph.services.iter().filter(|candidate| service.is_none_or(|name| candidate.name == name)).collect();
-    if chosen.is_empty() {
-        let known: Vec<&str> = graph.services.iter().map(|service| service.name.as_str()).collect();
-        bail!("there is no service {:?}; there are {}", service.unwrap_or_default(), known.join(", "));
+    // Each app, with what its package holds besides the binary.
+    let mut apps: Vec<(&str, &FunctionApp, Vec<(String, Vec<u8>)>)> = Vec::new();
+    for service in &graph.services {
+        let files = |app| (service.name.as_str(), service.app(app), skein_render::package(service, app));
+        apps.extend([App::Command, App::Query].map(files));
+    }
+    let gateway = &graph.gateway;
+    apps.push((skein_render::GATEWAY, &gateway.router, skein_render::router_package(gateway)));
+    if let Some(layer) = layer {
+        let known: BTreeSet<&str> = apps.iter().map(|(layer, ..)| *layer).collect();
+        if !known.contains(layer) {
+            let known: Vec<&str> = known.into_iter().collect();
+            bail!("no layer {layer:?} has apps; those of {} have", known.join(", "));
+        }
+        apps.retain(|(known, ..)| *known == layer);
     }
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let mut lines = Vec::new();
-    for (service, which) in chosen.iter().flat_map(|service| [App::Command, App::Query].map(|app| (service, app))) {
-        let app = service.app(which);
+    for (_, app, files) in apps {
         let (site, source) = (names.site(app), binaries.join(&app.binary));
         let binary = fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
         let required = Glibc::required(&binary).with_context(|| source.display().to_string())?;
-        let mut files: Vec<File> = skein_render::package(service, which)
-            .into_iter()
-            .map(|(path, bytes)| File { path, bytes, executable: false })
-            .collect();
+        let mut files: Vec<File> =
+            files.into_iter().map(|(path, bytes)| File { path, bytes, executable: false }).collect();
         files.push(File { path: HANDLER.to_owned(), bytes: binary, executable: true });
         let zip = skein_package::write(files, compression, allowed).with_context(|| format!("the package {site}"))?;
         let digest = digest(&zip);
@@ -66,15 +74,15 @@ mod tests {
     fn each_app_is_a_package_with_its_digest() {
         let platform =
             Platform { system: "skein".into(), delivery_attempts: 1, event_minutes: 1, place: Place::default() };
-        let graph = Graph::new(platform, Gateway { services: vec![] }, vec![Service::new("desk")]).unwrap();
+        let graph = Graph::new(platform, Gateway::new(vec![], ""), vec![Service::new("desk")]).unwrap();
         let (out, binaries) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let write = |service: Option<&str>, allowed| {
             super::write(&graph, out.path(), binaries.path(), service, allowed, Compression::Stored)
                 .map_err(|error| format!("{error:#}"))
         };
         assert!(write(None, None).unwrap_err().contains("desk-command"));
-        assert_eq!(write(Some("x"), None).unwrap_err(), "there is no service \"x\"; there are desk");
-        for binary in ["desk-command", "desk-query"] {
+        assert_eq!(write(Some("x"), None).unwrap_err(), "no layer \"x\" has apps; those of desk, gateway have");
+        for binary in ["desk-command", "desk-query", "gateway-router"] {
             fs::copy(std::env::current_exe().unwrap(), binaries.path().join(binary)).unwrap();
         }
         let lines = write(Some("desk"), None).unwrap();
@@ -83,6 +91,10 @@ mod tests {
         let sum = fs::read_to_string(out.path().join("func-desk-query.zip.sha256")).unwrap();
         assert_eq!(sum, format!("{}  func-desk-query.zip\n", digest(&zip)));
         let paths: Vec<String> = skein_package::read(&zip, None).unwrap().into_iter().map(|file| file.path).collect();
+        assert_eq!(write(Some("gateway"), None).unwrap().len(), 1);
+        let zip = fs::read(out.path().join("func-gateway-router.zip")).unwrap();
+        let routers: Vec<String> = skein_package::read(&zip, None).unwrap().into_iter().map(|file| file.path).collect();
+        assert!(routers.contains(&"graphql/function.json".into()), "{routers:?}");
         assert!(paths.contains(&"bin/handler".into()) && paths.contains(&"events/function.json".into()), "{paths:?}");
         let error = write(None, Some(Glibc(2, 2, 0))).unwrap_err();
         assert!(error.contains("func-desk-command") && error.contains("bin/handler needs GLIBC 2."), "{error}");

@@ -19,7 +19,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use serde_json::{Map, Value, json};
 use skein_arm::Error;
-use skein_host::{CommandSettings, QuerySettings};
+use skein_host::{CommandSettings, QuerySettings, RouterSettings};
 use skein_local::access::{Action, Authorizer, Place};
 use skein_local::broker::{self, Broker, QueueSettings, SystemClock};
 use skein_local::control::{self, Addresses, Control, Host, Hosting};
@@ -29,7 +29,7 @@ use skein_local::tables::Backend;
 use skein_local::topic::{self, Chaos, TopicSettings, Topics};
 use skein_local::vault::{self, Vaults};
 use skein_local::{blobs, tables};
-use skein_model::{App, Graph, Service, Trigger};
+use skein_model::{App, FunctionApp, Graph, Service, Trigger};
 use skein_render::{layers, render};
 use tower::ServiceExt as _;
 
@@ -317,6 +317,7 @@ fn expected<T: PartialEq + std::fmt::Debug>(found: T, wanted: T) -> Result<(), S
 
 /// An app as it is deployed.
 struct Deployed {
+    site: String,
     principal: String,
     settings: BTreeMap<String, String>,
     rights: HostRights,
@@ -325,7 +326,20 @@ struct Deployed {
 
 impl Bench {
     fn deployed(&self, service: &Service, app: App) -> Deployed {
-        let start = format!("func-{}-", service.app(app).binary);
+        self.deployed_app(service.app(app))
+    }
+
+    fn router(&self) -> Deployed {
+        self.deployed_app(&self.graph.gateway.router)
+    }
+
+    /// The principal of API Management.
+    fn gateway(&self) -> String {
+        text(&self.one("Microsoft.ApiManagement/service"), "/identity/principalId").to_owned()
+    }
+
+    fn deployed_app(&self, app: &FunctionApp) -> Deployed {
+        let start = format!("func-{}-", app.binary);
         let sites = self.resources("Microsoft.Web/sites");
         let site = sites.iter().find(|body| text(body, "/name").starts_with(&start)).expect("it is deployed");
         let name = format!("{}/appsettings", text(site, "/name"));
@@ -342,7 +356,7 @@ impl Bench {
         let (principal, client) = (text(identity, "/principalId").to_owned(), text(identity, "/clientId").to_owned());
         let own = [ManagedIdentity { principal_id: principal.clone(), client_id: client.clone() }];
         let rights = HostRights::new(Some(self.held.authorizer.clone()), &own, &settings);
-        Deployed { principal, settings, rights, client }
+        Deployed { site: text(site, "/name").to_owned(), principal, settings, rights, client }
     }
 
     /// Asks for everything that the system needs.
@@ -354,15 +368,14 @@ impl Bench {
             }
             self.operators(service, &mut probes).await;
         }
+        self.routers(&mut probes);
         let operator = |container: &str| {
             let account = self.platform_account();
             self.decide(OPERATORS, Action::BlobWrite, &Place::container(&account, container))
         };
         probes.add("operators: exports", operator("backups"));
         probes.add("operators: undelivered events", operator("eventgrid-deadletters"));
-        let gateway = self.one("Microsoft.ApiManagement/service");
-        let gateway = text(&gateway, "/identity/principalId");
-        probes.add("gateway: telemetry", self.telemetry(gateway));
+        probes.add("gateway: telemetry", self.telemetry(&self.gateway()));
         self.requests(&mut probes).await;
         self.deliveries(&mut probes).await;
         probes
@@ -382,12 +395,60 @@ impl Bench {
         self.decide(principal, Action::TelemetryWrite, &Place::component(text(&component, "/name")))
     }
 
+    /// What every app needs, whatever it does: as whom it then acts.
+    fn any_app<'d>(&self, binary: &str, deployed: &'d Deployed, probes: &mut Probes) -> &'d str {
+        let Deployed { settings, rights, client, principal, .. } = deployed;
+        let lookup = |name: &str| settings.get(name).cloned().unwrap_or_default();
+        probes.add(format!("{binary}: host"), rights.run());
+        let reference = lookup("APPLICATIONINSIGHTS_CONNECTION_STRING");
+        let by_token = lookup("APPLICATIONINSIGHTS_AUTHENTICATION_STRING");
+        let telemetry = if !reference.starts_with("@Microsoft.KeyVault(VaultName=") {
+            Err("nobody says where telemetry goes".to_owned())
+        } else if by_token != format!("Authorization=AAD;ClientId={client}") {
+            Err("nobody says as whom telemetry is sent".to_owned())
+        } else {
+            self.telemetry(principal)
+        };
+        probes.add(format!("{binary}: telemetry"), telemetry);
+        // The identity endpoint knows no other.
+        let token = if lookup("AZURE_CLIENT_ID") == *client { Ok(()) } else { Err("it gets no token".to_owned()) };
+        probes.add(format!("{binary}: token"), token.clone());
+        if token.is_ok() { principal } else { "nobody" }
+    }
+
+    /// The gateway's router: it needs its host, and to know whom it believes and where the services' apps are.
+    fn routers(&self, probes: &mut Probes) {
+        let binary = &self.graph.gateway.router.binary;
+        let deployed = self.router();
+        self.any_app(binary, &deployed, probes);
+        match RouterSettings::read(&|name| deployed.settings.get(name).cloned()) {
+            Err(error) => probes.add(format!("{binary}: starts"), Err(error.to_string())),
+            Ok(settings) => {
+                probes.add(format!("{binary}: starts"), Ok(()));
+                probes.add(format!("{binary}: introspection"), expected(settings.introspection, true));
+                let gateway = vec![self.gateway()];
+                probes.add(format!("{binary}: believes the gateway"), expected(&settings.fronts, &gateway));
+                let audience = expected(settings.audience.as_str(), "api://appAudience");
+                probes.add(format!("{binary}: token of the apps"), audience);
+                for (app, urls) in [(App::Command, &settings.command_apps), (App::Query, &settings.query_apps)] {
+                    let sites = self.graph.gateway.services.iter().filter_map(|name| self.graph.service(name));
+                    let sites = sites.map(|service| {
+                        let site = self.deployed(service, app).site;
+                        (service.name.clone(), format!("{PLANES}/sites/{site}"))
+                    });
+                    let sites: BTreeMap<String, String> = sites.collect();
+                    probes.add(format!("{binary}: {}s", app.as_str()), expected(urls, &sites));
+                }
+            }
+        }
+    }
+
     async fn app(&self, service: &Service, app: App, probes: &mut Probes) {
         let binary = service.app(app).binary.clone();
         let deployed = self.deployed(service, app);
-        let Deployed { settings, rights, client, .. } = &deployed;
+        let Deployed { settings, rights, .. } = &deployed;
         let lookup = |name: &str| settings.get(name).cloned();
-        probes.add(format!("{binary}: host"), rights.run());
+        let principal = self.any_app(&binary, &deployed, probes);
         for function in &service.app(app).functions {
             let Trigger::ServiceBus { queue, connection, .. } = &function.trigger else { continue };
             let connection = connection.as_str();
@@ -398,21 +459,6 @@ impl Bench {
             };
             probes.add(format!("{binary}: receives {queue}"), received);
         }
-        let reference = lookup("APPLICATIONINSIGHTS_CONNECTION_STRING").unwrap_or_default();
-        let by_token = lookup("APPLICATIONINSIGHTS_AUTHENTICATION_STRING").unwrap_or_default();
-        let telemetry = if !reference.starts_with("@Microsoft.KeyVault(VaultName=") {
-            Err("nobody says where telemetry goes".to_owned())
-        } else if by_token != format!("Authorization=AAD;ClientId={client}") {
-            Err("nobody says as whom telemetry is sent".to_owned())
-        } else {
-            self.telemetry(&deployed.principal)
-        };
-        probes.add(format!("{binary}: telemetry"), telemetry);
-        // The identity endpoint knows no other.
-        let as_whom = lookup("AZURE_CLIENT_ID").unwrap_or_default();
-        let token = if as_whom == *client { Ok(()) } else { Err("it gets no token".to_owned()) };
-        probes.add(format!("{binary}: token"), token.clone());
-        let principal = if token.is_ok() { deployed.principal.as_str() } else { "nobody" };
         match app {
             App::Command => match CommandSettings::read(&lookup) {
                 Err(error) => probes.add(format!("{binary}: starts"), Err(error.to_string())),
@@ -466,9 +512,8 @@ impl Bench {
         probes: &mut Probes,
     ) {
         let binary = &service.app(app).binary;
-        let gateway = self.one("Microsoft.ApiManagement/service");
-        let gateway = expected(settings.gateway.as_str(), text(&gateway, "/identity/principalId"));
-        probes.add(format!("{binary}: believes the gateway"), gateway);
+        let fronts = vec![self.gateway(), self.router().principal];
+        probes.add(format!("{binary}: believes the gateway and its router"), expected(&settings.fronts, &fronts));
         for (target, queue) in self.graph.sends(service, app) {
             let name = Service::queue_name(target, queue);
             let sent = match queues.get(&name) {

@@ -208,13 +208,11 @@ impl Engine {
         self.failures.read().unwrap_or_else(PoisonError::into_inner).get(site).cloned()
     }
 
-    /// The services whose apps are deployed, and whether there is a gateway.
-    pub(crate) async fn services(&self) -> (Vec<String>, bool) {
-        let hosted = self.hosted.lock().await;
-        let sites = hosted.plan.sites.iter();
-        let mut services: Vec<String> = sites.filter_map(|site| site.settings.get("SKEIN_SERVICE").cloned()).collect();
-        services.dedup();
-        (services, hosted.plan.gateway.is_some())
+    /// The paths where the gateway takes GraphQL.
+    pub(crate) async fn graphs(&self) -> Vec<String> {
+        let service = self.hosted.lock().await.service.clone();
+        let programs = service.map(|service| service.compile().0);
+        programs.iter().flat_map(gateway::Programs::graphql).filter_map(gateway::Api::graphql_path).collect()
     }
 
     /// Ends all function apps and deliveries.

@@ -171,11 +171,11 @@ async fn run(
         _ = stopping.wait_for(|stop| *stop) => {}
     }
     if !*stop.borrow() {
-        let (services, has_gateway) = engine.services().await;
+        let graphs = engine.graphs().await;
         // What people want to know.
         eprintln!("gateway     {}", addresses.gateway);
-        for service in services.iter().filter(|_| has_gateway) {
-            eprintln!("  GraphiQL  {}/{service}/graphql", addresses.gateway);
+        for path in graphs {
+            eprintln!("  GraphiQL  {}/{path}", addresses.gateway);
         }
         eprintln!("planes      {}", addresses.planes);
         print_line(&format!("ready {}", addresses.gateway))?;

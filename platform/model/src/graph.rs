@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::arm::Place;
-use crate::service::{App, Published, Service, Trigger};
+use crate::service::{App, FunctionApp, Published, Service, Trigger};
 
 /// The platform layer: what all services share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,20 @@ pub struct Platform {
 pub struct Gateway {
     /// The services whose GraphQL it shows, by name.
     pub services: Vec<String>,
+    /// The app that answers one graph of all of them.
+    pub router: FunctionApp,
+    /// That graph's schema, in the language of GraphQL.
+    pub schema: String,
+}
+
+impl Gateway {
+    /// The path of the one graph, beside those of the services.
+    pub const GRAPH: &'static str = "graphql";
+
+    /// The gateway in front of these services, whose schemas make this one.
+    pub fn new(services: Vec<String>, schema: impl Into<String>) -> Self {
+        Gateway { services, router: FunctionApp::router(), schema: schema.into() }
+    }
 }
 
 /// Everything that is deployed.
@@ -57,6 +71,9 @@ pub enum GraphError {
         /// Where its descriptor stands.
         place: Place,
     },
+    /// A service of a name that is taken.
+    #[error("no service can be called {0:?}: the name is taken by a layer or by the path of the one graph")]
+    Reserved(String),
     /// Two services of one name.
     #[error("two services are called {0:?}")]
     Duplicate(String),
@@ -100,6 +117,9 @@ pub enum GraphError {
     #[error("{0:?} reads {1} categories, a subscription's filter holds {MAX_FILTER_VALUES}")]
     Filter(String, usize),
 }
+
+/// What no service can be called: the other layers, and the path of the one graph.
+const RESERVED: [&str; 3] = ["gateway", Gateway::GRAPH, "platform"];
 
 /// Event Grid's bound on the values of a subscription's filters.
 const MAX_FILTER_VALUES: usize = 25;
@@ -177,6 +197,9 @@ impl Graph {
             bound("the number of shards", service.shards.into(), MAX_SHARDS)?;
             bound("the number of calls in a minute", service.limits.calls_per_minute, MAX_CALLS)?;
             bound("the number of calls in a day", service.limits.calls_per_day.unwrap_or(1), MAX_CALLS)?;
+            if RESERVED.contains(&service.name.as_str()) {
+                return Err(GraphError::Reserved(service.name.clone()));
+            }
             if !names.insert(service.name.as_str()) {
                 return Err(GraphError::Duplicate(service.name.clone()));
             }
@@ -227,14 +250,14 @@ impl Graph {
     }
 }
 
-impl Service {
-    /// The paths of an app's open functions: what its authentication leaves out.
-    pub fn open_paths(&self, app: App) -> Vec<String> {
+impl FunctionApp {
+    /// The paths of the app's open functions: what its authentication leaves out.
+    pub fn open_paths(&self) -> Vec<String> {
         let open = |trigger: &Trigger| match trigger {
             Trigger::Http { route, open: true, .. } => Some(format!("/api/{route}")),
             _ => None,
         };
-        self.app(app).functions.iter().filter_map(|function| open(&function.trigger)).collect()
+        self.functions.iter().filter_map(|function| open(&function.trigger)).collect()
     }
 }
 
@@ -271,7 +294,7 @@ mod tests {
 
     fn graph(services: Vec<Service>) -> Result<Graph, GraphError> {
         let platform = Platform { place: Place::here(), ..platform("skein") };
-        let gateway = Gateway { services: services.iter().map(|service| service.name.clone()).collect() };
+        let gateway = Gateway::new(services.iter().map(|service| service.name.clone()).collect(), "");
         Graph::new(platform, gateway, services)
     }
 
@@ -310,11 +333,15 @@ mod tests {
             check(vec![service], &format!("the name {name:?} must match [a-z][a-z0-9]{{1,12}}: {why}:{line})"));
             let (place, line) = (Place::here(), line!());
             let platform = Platform { place, ..platform(if name == "waystoolongaword" { "skeinone" } else { name }) };
-            let error = Graph::new(platform, Gateway { services: vec![] }, vec![]).unwrap_err().to_string();
+            let error = Graph::new(platform, Gateway::new(vec![], ""), vec![]).unwrap_err().to_string();
             assert!(
                 error.contains("must match [a-z][a-z0-9]{1,6}: ") && error.ends_with(&format!("{line})")),
                 "{error}"
             );
+        }
+        for name in ["gateway", "graphql", "platform"] {
+            let why = "the name is taken by a layer or by the path of the one graph";
+            check(vec![Service::new(name)], &format!("no service can be called {name:?}: {why}"));
         }
         check(vec![Service::new("desk"), Service::new("desk")], r#"two services are called "desk""#);
         check(

@@ -205,12 +205,7 @@ impl Service {
     #[track_caller]
     pub fn new(name: &str) -> Self {
         let graphql = || Function::http("graphql", "POST", "graphql");
-        let health =
-            || [Function::health("health_live", "health/live"), Function::health("health_ready", "health/ready")];
-        let app = |app: App, functions: Vec<Function>| FunctionApp {
-            binary: format!("{name}-{}", app.as_str()),
-            functions: functions.into_iter().chain(health()).collect(),
-        };
+        let app = |app: App, functions: Vec<Function>| FunctionApp::new(format!("{name}-{}", app.as_str()), functions);
         Service {
             name: name.to_owned(),
             command: app(
@@ -322,6 +317,17 @@ impl Service {
 }
 
 impl FunctionApp {
+    /// The app with these functions and the probes.
+    fn new(binary: String, functions: Vec<Function>) -> Self {
+        let health = [Function::health("health_live", "health/live"), Function::health("health_ready", "health/ready")];
+        FunctionApp { binary, functions: functions.into_iter().chain(health).collect() }
+    }
+
+    /// The gateway's app that answers one graph of all services.
+    pub(crate) fn router() -> Self {
+        FunctionApp::new("gateway-router".to_owned(), vec![Function::http("graphql", "POST", "graphql")])
+    }
+
     /// The functions' names, sorted: what the binary's own list is held against.
     pub fn function_names(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.functions.iter().map(|function| function.name.as_str()).collect();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use skein_model::{App, Graph, Service};
+use skein_model::{App, Gateway, Graph, Service};
 
 use crate::names::Names;
 use crate::queues::subject_prefixes;
@@ -15,6 +15,7 @@ pub(crate) fn diagram(graph: &Graph) -> String {
     line("client([client])".to_owned());
     line("subgraph gateway".to_owned());
     line(format!("  apim[\"API Management<br/>{}\"]", names.gateway()));
+    line(format!("  router[\"{}\"]", names.site(&graph.gateway.router)));
     line("  frontdoor[\"Front Door\"]".to_owned());
     line("  pages[(\"pages\")]".to_owned());
     line(format!("  signalr[\"SignalR<br/>{}\"]", names.signalr()));
@@ -42,12 +43,15 @@ pub(crate) fn diagram(graph: &Graph) -> String {
     line("client --> frontdoor".to_owned());
     line("frontdoor --> pages".to_owned());
     line("frontdoor --> apim".to_owned());
+    line(format!("apim -- /{} --> router", Gateway::GRAPH));
     line("topic -. undelivered .-> deadletters".to_owned());
     for service in &graph.services {
         let node = |part: &str| node(service, part);
         if graph.gateway.services.contains(&service.name) {
-            line(format!("apim -- mutation --> {}", node("command")));
-            line(format!("apim -- query --> {}", node("query")));
+            for front in ["apim", "router"] {
+                line(format!("{front} -- mutation --> {}", node("command")));
+                line(format!("{front} -- query --> {}", node("query")));
+            }
         }
         line(format!("{} == by session ==> {}", node("commands"), node("command")));
         line(format!("{} --> {}", node("command"), node("store")));

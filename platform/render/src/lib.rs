@@ -16,7 +16,7 @@ pub use arm::arm;
 pub use bicep::bicep;
 pub use layers::{GATEWAY, Layer, PLATFORM, RenderError, check, layers};
 pub use names::Names;
-pub use package::{HANDLER, package};
+pub use package::{HANDLER, package, router_package};
 pub use pipelines::{ENVIRONMENTS, pipelines};
 pub use policy::{FragmentXml, NAMED_VALUES, PolicyOf, fragments, policy_xml};
 pub use render::render;

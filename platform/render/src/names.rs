@@ -65,6 +65,11 @@ impl<'a> Names<'a> {
         format!("evgt-{}", self.system)
     }
 
+    /// The storage account of the functions host of the gateway's router.
+    pub fn router_host_account(&self) -> String {
+        format!("st{}router", self.system)
+    }
+
     /// The gateway.
     pub fn gateway(&self) -> String {
         format!("apim-{}", self.system)

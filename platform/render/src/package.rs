@@ -1,18 +1,28 @@
 //! The package of a function app: what the functions host reads beside the binary.
 
 use serde_json::{Value, json};
-use skein_model::{App, Service, Trigger};
+use skein_model::{App, FunctionApp, Gateway, Service, Trigger};
 
 /// Where the binary stands in a package.
 pub const HANDLER: &str = "bin/handler";
 
 /// The files of an app's package but for the binary ([`HANDLER`]), by path, in the order of their paths.
 pub fn package(service: &Service, app: App) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<_> = service
-        .app(app)
+    files(service.app(app), |queue| service.queue_in_bus(queue))
+}
+
+/// The same of the gateway's router.
+pub fn router_package(gateway: &Gateway) -> Vec<(String, Vec<u8>)> {
+    files(&gateway.router, str::to_owned)
+}
+
+/// The files of an app; `queue_in_bus` says what a queue is called in its namespace.
+fn files(app: &FunctionApp, queue_in_bus: impl Fn(&str) -> String) -> Vec<(String, Vec<u8>)> {
+    let function_json = |trigger: &Trigger| text(&bindings(trigger, &queue_in_bus));
+    let mut files: Vec<_> = app
         .functions
         .iter()
-        .map(|function| (format!("{}/function.json", function.name), text(&bindings(service, &function.trigger))))
+        .map(|function| (format!("{}/function.json", function.name), function_json(&function.trigger)))
         .collect();
     files.push(("host.json".to_owned(), text(&host())));
     files.sort();
@@ -26,7 +36,7 @@ fn text(json: &Value) -> Vec<u8> {
     format!("{json:#}\n").into_bytes()
 }
 
-fn bindings(service: &Service, trigger: &Trigger) -> Value {
+fn bindings(trigger: &Trigger, queue_in_bus: impl Fn(&str) -> String) -> Value {
     match trigger {
         Trigger::Http { methods, route, .. } => {
             let methods: Vec<_> = methods.iter().map(|method| method.to_lowercase()).collect();
@@ -40,7 +50,7 @@ fn bindings(service: &Service, trigger: &Trigger) -> Value {
         Trigger::ServiceBus { queue, connection, sessions } => json!({"bindings": [
             // Binary: else fields of the payload would overwrite the broker's metadata.
             {"type": "serviceBusTrigger", "direction": "in", "name": "message",
-             "queueName": service.queue_in_bus(queue), "connection": connection.as_str(), "isSessionsEnabled": sessions, "dataType": "binary"},
+             "queueName": queue_in_bus(queue), "connection": connection.as_str(), "isSessionsEnabled": sessions, "dataType": "binary"},
         ]}),
     }
 }

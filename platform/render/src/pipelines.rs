@@ -7,6 +7,8 @@
 use skein_model::{Graph, Service};
 use tera::{Context, Tera};
 
+use crate::layers::GATEWAY;
+
 /// The environments, in the order in which a change passes them. Who approves is set on the environment in Azure DevOps.
 pub const ENVIRONMENTS: [&str; 3] = ["dev", "staging", "prod"];
 
@@ -38,7 +40,7 @@ struct Pipeline {
     title: String,
     /// Where a change starts it.
     paths: Vec<String>,
-    /// The services whose packages it makes.
+    /// The layers whose packages it makes, as `cargo xtask package` calls them.
     packaged: Vec<String>,
     /// The jobs of a stage: name, what it deploys, the jobs before it.
     jobs: Vec<(String, String, Vec<String>)>,
@@ -61,7 +63,7 @@ pub fn pipelines(graph: &Graph) -> Result<Vec<(String, String)>, PipelineError> 
     tera.add_raw_templates(templates).map_err(failed("the pipelines"))?;
     let mut files = Vec::new();
     let mut context = Context::new();
-    context.insert("services", &names(graph));
+    context.insert("packaged", &packaged(graph));
     let name = "pull-request.yml";
     files.push((name.to_owned(), tera.render(name, &context).map_err(failed(name))?));
     for pipeline in all(graph) {
@@ -84,6 +86,12 @@ fn names(graph: &Graph) -> Vec<&str> {
     graph.services.iter().map(|service| service.name.as_str()).collect()
 }
 
+/// The layers that have packages: the gateway, whose router is one, and the services.
+fn packaged(graph: &Graph) -> Vec<String> {
+    let services = names(graph).into_iter().map(|name| format!("service {name}"));
+    [GATEWAY.to_owned()].into_iter().chain(services).collect()
+}
+
 fn all(graph: &Graph) -> Vec<Pipeline> {
     let job = |name: &str, what: &str, after: &[&str]| {
         (name.to_owned(), what.to_owned(), after.iter().map(|name| (*name).to_owned()).collect())
@@ -96,7 +104,7 @@ fn all(graph: &Graph) -> Vec<Pipeline> {
             file: "main.yml".to_owned(),
             title: "Everything, when what all services are made of has changed".to_owned(),
             paths: texts(&SHARED),
-            packaged: names(graph).into_iter().map(str::to_owned).collect(),
+            packaged: packaged(graph),
             jobs,
         },
         Pipeline {
@@ -110,7 +118,7 @@ fn all(graph: &Graph) -> Vec<Pipeline> {
             file: "gateway.yml".to_owned(),
             title: "The gateway layer".to_owned(),
             paths: texts(&["gateway"]),
-            packaged: Vec::new(),
+            packaged: vec![GATEWAY.to_owned()],
             jobs: vec![job("gateway", "gateway", &[])],
         },
     ];
@@ -118,7 +126,7 @@ fn all(graph: &Graph) -> Vec<Pipeline> {
         file: format!("service-{}.yml", service.name),
         title: format!("The service {}", service.name),
         paths: paths(graph, service),
-        packaged: vec![service.name.clone()],
+        packaged: vec![format!("service {}", service.name)],
         jobs: vec![job(&service.name, &format!("service {}", service.name), &[])],
     }));
     pipelines

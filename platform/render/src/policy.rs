@@ -1,7 +1,7 @@
 //! The policies of API Management, as text, for either tier of the gateway.
 
 use skein_model::arm::{Of, Text, either, equals};
-use skein_model::{Graph, Service};
+use skein_model::{FunctionApp, Gateway, Graph, Service};
 use skein_policies::{ControlFlow, NamedValue, PolicyError, Tier, control_flow, gateway};
 
 /// Whose policy it is.
@@ -11,6 +11,8 @@ pub enum PolicyOf<'a> {
     Gateway,
     /// Of a service's API: its control flow.
     Service(&'a Service),
+    /// Of the API of all services, which the router answers, whatever kind of operation it is asked for.
+    Graph(&'a FunctionApp),
 }
 
 /// The XML of a policy, in the format [`skein_policies::FORMAT`].
@@ -20,6 +22,7 @@ pub enum PolicyOf<'a> {
 pub fn policy_xml(of: PolicyOf<'_>, tier: Tier) -> Result<String, PolicyError> {
     match of {
         PolicyOf::Gateway => gateway(tier).print(tier),
+        PolicyOf::Graph(router) => ControlFlow::between(&router.binary, &router.binary).policy(tier).print(tier),
         PolicyOf::Service(service) => {
             let limits = service.limits;
             let flow = ControlFlow::between(&service.command.binary, &service.query.binary)
@@ -71,6 +74,8 @@ pub(crate) fn files(graph: &Graph) -> Result<Vec<(String, String)>, PolicyError>
     for tier in Tier::ALL {
         let folder = format!("policies/{}", tier.sku().to_lowercase());
         files.push((format!("{folder}/gateway.xml"), policy_xml(PolicyOf::Gateway, tier)?));
+        let graph_xml = policy_xml(PolicyOf::Graph(&graph.gateway.router), tier)?;
+        files.push((format!("{folder}/{}.xml", Gateway::GRAPH), graph_xml));
         for service in graph.gateway.services.iter().filter_map(|name| graph.service(name)) {
             files.push((format!("{folder}/{}.xml", service.name), policy_xml(PolicyOf::Service(service), tier)?));
         }
@@ -82,6 +87,7 @@ pub(crate) fn files(graph: &Graph) -> Result<Vec<(String, String)>, PolicyError>
 /// The policies of a template: checked before it is made, so that making it cannot fail.
 pub(crate) struct Policies {
     gateway: [String; 2],
+    graph: [String; 2],
     services: Vec<(String, [String; 2])>,
     pub(crate) fragments: Vec<FragmentXml>,
 }
@@ -96,6 +102,7 @@ impl Policies {
         let services = services.map(|service| Ok((service.name.clone(), both(PolicyOf::Service(service))?)));
         Ok(Policies {
             gateway: both(PolicyOf::Gateway)?,
+            graph: both(PolicyOf::Graph(&graph.gateway.router))?,
             services: services.collect::<Result<_, PolicyError>>()?,
             fragments: fragments()?,
         })
@@ -104,6 +111,11 @@ impl Policies {
     /// The gateway's own policy, by the parameter that names the tier.
     pub(crate) fn gateway(&self, tier: &Of<Text>) -> Of<Text> {
         by_tier(tier, &self.gateway)
+    }
+
+    /// The policy of the API of all services, by the parameter that names the tier.
+    pub(crate) fn graph(&self, tier: &Of<Text>) -> Of<Text> {
+        by_tier(tier, &self.graph)
     }
 
     /// A service's policy; nothing where the service is not of the graph.

@@ -13,7 +13,8 @@ use skein_render::{Grant, Layer, RenderError, Role, Thing, check, layers, packag
 fn graph() -> Graph {
     let platform =
         Platform { system: "skein".into(), delivery_attempts: 30, event_minutes: 1440, place: Place::here() };
-    let gateway = Gateway { services: vec!["desk".into()] };
+    let gateway =
+        Gateway::new(vec!["desk".into()], "type Query {\n\tticket: String\n}\n\nschema {\n\tquery: Query\n}\n");
     let mut desk = Service::new("desk").sends_to("hall").personal();
     desk.publishes = vec![published("desk.TicketOpened.v1", "ticket")];
     desk.handles = vec![handled("tickets", &["ticket"]), handled("greet", &["ticket", "guest"])];
@@ -138,6 +139,9 @@ fn who_may_do_what() {
         desk-query: Storage Table Data Contributor on the table reactions of stskeindesk
         desk-query: Storage Table Data Contributor on the table tickets of stskeindesk
         desk-query: Storage Table Data Reader on the table persons of stskeindesk
+        gateway-router: Key Vault Secrets User on the secret appinsights-connection-string
+        gateway-router: Monitoring Metrics Publisher on Application Insights
+        gateway-router: Storage Blob Data Owner on the host's storage of gateway-router
         hall-command: Azure Service Bus Data Receiver on the queue commands of hall
         hall-command: Azure Service Bus Data Sender on the queue commands of hall
         hall-command: Azure Service Bus Data Sender on the queue rebuild of desk

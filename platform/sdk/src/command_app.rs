@@ -76,7 +76,7 @@ where
         Ok(App::new(&settings.app.app)
             .http("graphql", &[Method::POST], "graphql", move |request| {
                 let (endpoint, settings) = (Arc::clone(&endpoint), Arc::clone(&graphql_settings));
-                async move { graphql_over_http(&endpoint, &settings.app.gateway, &request).await }
+                async move { graphql_over_http(&endpoint, &settings.app.fronts, &request).await }
             })
             .http("outcomes", &[Method::GET], "outcomes/{aggregate}/{command}", move |request| {
                 let (submitter, settings) = (Arc::clone(&submitter), Arc::clone(&settings));

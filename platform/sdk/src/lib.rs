@@ -29,13 +29,13 @@ use skein_kind::KIND_HEADER;
 /// The binding of both queues' triggers.
 const MESSAGE: &str = "message";
 
-/// Answers a GraphQL request that the gateway passed on.
-async fn graphql_over_http<Q, M>(endpoint: &Endpoint<Q, M>, gateway: &str, request: &HttpRequest) -> HttpResponse
+/// Answers a GraphQL request that a front passed on.
+async fn graphql_over_http<Q, M>(endpoint: &Endpoint<Q, M>, fronts: &[String], request: &HttpRequest) -> HttpResponse
 where
     Q: async_graphql::ObjectType + 'static,
     M: async_graphql::ObjectType + 'static,
 {
-    let principal = match principal(request, gateway) {
+    let principal = match principal(request, fronts) {
         Ok(principal) => principal,
         Err(reason) => return unauthorized(&reason),
     };

@@ -16,8 +16,8 @@ const RECORD_SEPARATOR: char = '\u{1e}';
 /// Who may call the functions.
 #[derive(Clone)]
 pub(crate) struct Callers {
-    /// The gateway's identity.
-    pub gateway: Arc<str>,
+    /// The identities that may name a principal.
+    pub fronts: Arc<[String]>,
     /// SignalR's.
     pub hub: Arc<str>,
 }
@@ -28,10 +28,10 @@ where
     Q: ObjectType + 'static,
     M: ObjectType + 'static,
 {
-    let (negotiating, gateway) = (subscriptions.clone(), callers.gateway);
+    let (negotiating, fronts) = (subscriptions.clone(), callers.fronts);
     app.http("negotiate", &[Method::POST], "negotiate", move |request| {
-        let (subscriptions, gateway) = (negotiating.clone(), Arc::clone(&gateway));
-        async move { negotiate(&subscriptions, &gateway, &request).await }
+        let (subscriptions, fronts) = (negotiating.clone(), Arc::clone(&fronts));
+        async move { negotiate(&subscriptions, &fronts, &request).await }
     })
     .http("signalr", &[Method::POST], "signalr", move |request| {
         let (subscriptions, hub) = (subscriptions.clone(), Arc::clone(&callers.hub));
@@ -40,12 +40,12 @@ where
 }
 
 /// Where a client connects, and its token.
-async fn negotiate<Q, M>(subscriptions: &Subscriptions<Q, M>, gateway: &str, request: &HttpRequest) -> HttpResponse
+async fn negotiate<Q, M>(subscriptions: &Subscriptions<Q, M>, fronts: &[String], request: &HttpRequest) -> HttpResponse
 where
     Q: ObjectType + 'static,
     M: ObjectType + 'static,
 {
-    let principal = match principal(request, gateway) {
+    let principal = match principal(request, fronts) {
         Ok(principal) => principal,
         Err(reason) => return unauthorized(&reason),
     };

@@ -94,19 +94,19 @@ where
         };
         let handler = Arc::new(handler);
         let rebuilds = Arc::clone(&handler);
-        let gateway: Arc<str> = settings.app.gateway.as_str().into();
+        let fronts: Arc<[String]> = settings.app.fronts.into();
         let app = App::new(&settings.app.app);
         let app = match subscriptions {
             Some(subscriptions) => {
                 let hub = settings.live.as_ref().map_or("", |live| live.principal.as_str()).into();
-                functions(app, subscriptions, Callers { gateway: Arc::clone(&gateway), hub })
+                functions(app, subscriptions, Callers { fronts: Arc::clone(&fronts), hub })
             }
             None => app,
         };
         Ok(app
             .http("graphql", &[Method::POST], "graphql", move |request| {
-                let (endpoint, gateway) = (Arc::clone(&endpoint), Arc::clone(&gateway));
-                async move { graphql_over_http(&endpoint, &gateway, &request).await }
+                let (endpoint, fronts) = (Arc::clone(&endpoint), Arc::clone(&fronts));
+                async move { graphql_over_http(&endpoint, &fronts, &request).await }
             })
             .service_bus("events", MESSAGE, move |message, _| {
                 let handler = Arc::clone(&handler);

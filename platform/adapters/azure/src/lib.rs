@@ -9,6 +9,7 @@ mod channel;
 pub mod clock;
 pub mod credential;
 pub mod dead_letters;
+pub mod graphql_app;
 pub mod key_vault;
 pub mod outcomes;
 pub mod queue;

@@ -11,7 +11,7 @@ use skein_gateway::{ForwardError, Keys, World};
 use skein_local::control::grants;
 use skein_local::gateway::{self, Programs};
 use skein_local::identity::ISSUER;
-use skein_model::{App, Service};
+use skein_model::{App, FunctionApp, Gateway};
 use uuid::Uuid;
 
 use super::{Bench, PLANES, Probes, text};
@@ -82,32 +82,39 @@ impl Bench {
         let mut outcomes = BTreeMap::from([("gateway: policies".to_owned(), understood)]);
         for service in self.graph.gateway.services.iter().filter_map(|name| self.graph.service(name)) {
             for (app, document) in [(App::Command, "mutation { a }"), (App::Query, "{ a }")] {
-                let outcome = self.routed(&programs, service, app, document).await;
+                let path = format!("/{}/graphql", service.name);
+                let outcome = self.routed(&programs, &path, service.app(app), document).await;
                 outcomes.insert(format!("gateway: asks {}", service.app(app).binary), outcome);
             }
             let name = format!("gateway: lets nobody ask {}", service.name);
-            outcomes.insert(name, self.refused(&programs, service).await);
+            outcomes.insert(name, self.refused(&programs, &format!("/{}/graphql", service.name)).await);
         }
+        let (router, path) = (&self.graph.gateway.router, format!("/{}", Gateway::GRAPH));
+        for (kind, document) in [("mutations", "mutation { a }"), ("queries", "{ a }")] {
+            let outcome = self.routed(&programs, &path, router, document).await;
+            outcomes.insert(format!("gateway: asks {} for {kind}", router.binary), outcome);
+        }
+        outcomes.insert("gateway: lets nobody ask all services".to_owned(), self.refused(&programs, &path).await);
         outcomes
     }
 
-    fn query(service: &Service, document: &str) -> axum::http::request::Builder {
+    fn query(path: &str, document: &str) -> axum::http::request::Builder {
         let length = json!({"query": document}).to_string().len();
-        let request = Request::post(format!("/{}/graphql", service.name)).header("content-type", "application/json");
+        let request = Request::post(path).header("content-type", "application/json");
         request
             .header("content-length", length)
             .header("x-skein-principal", "forged")
             .header("x-ms-client-principal", "x")
     }
 
-    async fn routed(&self, programs: &Programs, service: &Service, app: App, document: &str) -> Result<(), String> {
+    async fn routed(&self, programs: &Programs, path: &str, app: &FunctionApp, document: &str) -> Result<(), String> {
         let outside = Outside { bench: self, forwarded: Mutex::default() };
-        let request = Self::query(service, document).header("authorization", format!("Bearer {}", self.customer()));
+        let request = Self::query(path, document).header("authorization", format!("Bearer {}", self.customer()));
         let request = request.body(json!({"query": document}).to_string().into()).unwrap();
         let answer = programs.answer(request, &outside).await.map_err(|error| error.to_string())?;
         let forwarded = outside.forwarded.into_inner().unwrap().pop();
         let forwarded = forwarded.ok_or_else(|| format!("{}: {:?}", answer.status(), answer.body()))?;
-        let start = format!("{PLANES}/sites/func-{}-", service.app(app).binary);
+        let start = format!("{PLANES}/sites/func-{}-", app.binary);
         let url = forwarded.uri().to_string();
         if !url.starts_with(&start) || !url.ends_with("/api/graphql") {
             return Err(format!("it goes to {url}"));
@@ -127,11 +134,11 @@ impl Bench {
     }
 
     /// Without a token, and for a page of another site.
-    async fn refused(&self, programs: &Programs, service: &Service) -> Result<(), String> {
+    async fn refused(&self, programs: &Programs, path: &str) -> Result<(), String> {
         let token = format!("Bearer {}", self.customer());
         for (name, value, status) in [("x-other", "1", 401), ("origin", "https://evil.example", 200)] {
             let outside = Outside { bench: self, forwarded: Mutex::default() };
-            let mut request = Self::query(service, "{ a }").header(name, value);
+            let mut request = Self::query(path, "{ a }").header(name, value);
             if name == "origin" {
                 request = request.header("authorization", &token);
             }

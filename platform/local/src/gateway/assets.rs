@@ -68,9 +68,11 @@ fn file(files: &[(&str, &'static str, &'static [u8])], path: &str) -> Response {
 pub fn graphiql<'a>(all: impl Iterator<Item = &'a Api>, shown: &Api) -> Response {
     let links = all.map(|api| {
         let here = if api.path == shown.path { " aria-current=\"page\"" } else { "" };
-        format!("<a href=\"/{0}/graphql\"{here}>{1}</a>", escape(&api.path), escape(&api.display_name))
+        let path = api.graphql_path().unwrap_or_default();
+        format!("<a href=\"/{0}\"{here}>{1}</a>", escape(&path), escape(&api.display_name))
     });
-    let page = GRAPHIQL_PAGE.replace("{{service}}", &escape(&shown.path));
+    let page = GRAPHIQL_PAGE.replace("{{service}}", &escape(&shown.display_name));
+    let page = page.replace("{{path}}", &escape(&shown.graphql_path().unwrap_or_default()));
     protected(Html(page.replace("{{links}}", &links.collect::<Vec<_>>().join("\n      "))))
 }
 
@@ -78,8 +80,8 @@ pub fn graphiql<'a>(all: impl Iterator<Item = &'a Api>, shown: &Api) -> Response
 pub fn index<'a>(all: impl Iterator<Item = &'a Api>, base: &str, state: &str) -> Response {
     let services = all.map(|api| {
         format!(
-            "<tr><td>{1}</td><td><a href=\"/{0}/graphql\">GraphiQL</a></td><td><code>POST {2}/{0}/graphql</code></td></tr>",
-            escape(&api.path),
+            "<tr><td>{1}</td><td><a href=\"/{0}\">GraphiQL</a></td><td><code>POST {2}/{0}</code></td></tr>",
+            escape(&api.graphql_path().unwrap_or_default()),
             escape(&api.display_name),
             escape(base),
         )

@@ -322,6 +322,18 @@ pub struct Api {
     program: Option<Program>,
 }
 
+impl Api {
+    /// Where it takes GraphQL, without a slash before it; `None` where it takes none.
+    pub fn graphql_path(&self) -> Option<String> {
+        let takes = |below: &str| self.operations.iter().any(|one| one.fits(&Method::POST, below));
+        if takes("/graphql") {
+            return Some(format!("{}/graphql", self.path));
+        }
+        let called_so = self.path.rsplit('/').next() == Some("graphql");
+        (called_so && takes("/")).then(|| self.path.clone())
+    }
+}
+
 /// The programs of a gateway.
 #[derive(Debug)]
 pub struct Programs {
@@ -336,10 +348,9 @@ pub struct Programs {
 pub struct NotUnderstood;
 
 impl Programs {
-    /// The APIs that take GraphQL at `/graphql` below their path.
+    /// The APIs that take GraphQL, at `/graphql` below their path or at a path that is called so.
     pub fn graphql(&self) -> impl Iterator<Item = &Api> {
-        let takes = |api: &&Api| api.operations.iter().any(|one| one.fits(&Method::POST, "/graphql"));
-        self.apis.iter().filter(takes)
+        self.apis.iter().filter(|api| api.graphql_path().is_some())
     }
 
     /// The API of a path, and what of the path is below the API's.

@@ -90,7 +90,7 @@ async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
     let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if request.method() == Method::GET && accept.contains("text/html") {
         let path = request.uri().path().trim_start_matches('/');
-        if let Some(api) = programs.graphql().find(|api| path.strip_suffix("/graphql") == Some(&api.path)) {
+        if let Some(api) = programs.graphql().find(|api| api.graphql_path().as_deref() == Some(path)) {
             return assets::graphiql(programs.graphql(), api);
         }
     }

@@ -415,6 +415,7 @@ async fn pages_load_nothing_from_elsewhere() {
     assert_eq!(status, 200);
     assert!(headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'self'; script-src 'self';"));
     assert!(page.contains("Orders &lt;&amp;&gt;"), "names are escaped");
+    assert!(page.contains("data-path=\"orders/graphql\""), "{page}");
     let (_, _, index) = fixture.send("GET", "/", &[], "").await;
     for page in [&page, &index] {
         let sources = page.split(" src=\"").chain(page.split(" href=\"")).filter(|rest| !rest.starts_with('<'));

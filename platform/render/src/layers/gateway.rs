@@ -1,21 +1,24 @@
 //! The gateway's template: API Management, SignalR, and Front Door with the pages that it shows.
 //!
-//! Three deployments, one after the other: API Management with an identity of its own; that identity's roles in the
-//! platform's group; then what needs the roles.
+//! Four deployments, one after the other: API Management with an identity of its own, and the router's; the roles of both in
+//! the platform's group; then what needs the roles: the router's app, and what API Management is told.
 
-use skein_model::Graph;
 use skein_model::arm::{
-    Expr, Int, Nested, Of, Parameter, Place, Text, Value, either, environment, equals, format, join, not, replace,
-    tenant,
+    Expr, Int, Nested, Of, Parameter, Place, Ref, Template, Text, Value, either, environment, equals, format, join,
+    not, replace, tenant,
 };
 use skein_model::azure::apimanagement::{
-    AlwaysLog, ApiManagementServiceIdentity, ApiManagementServiceIdentityType, ApiManagementServiceProperties,
-    ApiManagementServiceSkuProperties, ApiManagementServiceSkuPropertiesName, Diagnostic, DiagnosticContractProperties,
-    HttpCorrelationProtocol, KeyVaultContractCreatePropertiesOrKeyVaultContractProperties as KeyVaultProperties,
-    Logger, LoggerContractProperties, LoggerType, NamedValue,
+    AlwaysLog, Api, ApiCreateOrUpdatePropertiesOrApiContractProperties as ApiProperties,
+    ApiCreateOrUpdatePropertiesOrApiContractPropertiesType as ApiKind, ApiManagementServiceIdentity,
+    ApiManagementServiceIdentityType, ApiManagementServiceProperties, ApiManagementServiceSkuProperties,
+    ApiManagementServiceSkuPropertiesName, ApiPolicy, ApiSchema, ApiType, Backend, BackendContractProperties,
+    BackendTlsProperties, Diagnostic, DiagnosticContractProperties, HttpCorrelationProtocol,
+    KeyVaultContractCreatePropertiesOrKeyVaultContractProperties as KeyVaultProperties, Logger,
+    LoggerContractProperties, LoggerType, NamedValue,
     NamedValueCreateContractPropertiesOrNamedValueContractProperties as NamedValueProperties, Policy,
     PolicyContractProperties, PolicyContractPropertiesFormat, PolicyFragment, PolicyFragmentContractProperties,
-    PolicyFragmentContractPropertiesFormat, SamplingSettings, SamplingType, Service, Verbosity,
+    PolicyFragmentContractPropertiesFormat, Protocol, Protocols, SamplingSettings, SamplingType,
+    SchemaContractProperties, SchemaDocumentProperties, Service, Verbosity,
 };
 use skein_model::azure::blobservices::StaticWebsite;
 use skein_model::azure::cdn::{
@@ -31,14 +34,19 @@ use skein_model::azure::frontdoor::{
     PolicySettings, PolicySettingsMode, RequestBodyCheck, RuleType, WebApplicationFirewallPolicyProperties,
 };
 use skein_model::azure::keyvault::{Secret, Vault};
-use skein_model::azure::resources;
 use skein_model::azure::signalr::{
     Flag, ManagedIdentity, ManagedIdentityType, ResourceSku, SignalR, SignalRCorsSettings, SignalRFeature, SignalRKind,
     SignalRProperties, SignalRTlsSettings,
 };
+use skein_model::azure::storage::SkuName as StorageSkuName;
+use skein_model::azure::{msi, resources};
 
+use skein_model::{App, Gateway, Graph};
+
+use super::app::{AppParts, Registration};
 use super::platform::{TELEMETRY_SECRET, capital};
-use super::{Base, GATEWAY, Layer, PLATFORM, blobs, diagnose, redundancy, subscription_template};
+use super::settings::{concat, listed};
+use super::{Base, GATEWAY, Inside, Layer, PLATFORM, blobs, diagnose, number, redundancy, subscription_template};
 use crate::policy::{NAMED_VALUES, Policies};
 use crate::roles::{Grant, Need, Principal, Role, Thing, assign};
 
@@ -46,6 +54,8 @@ use crate::roles::{Grant, Need, Principal, Role, Thing, assign};
 const WHO: &str = "the gateway";
 /// How many requests of one address Front Door lets through in a minute.
 const REQUESTS_A_MINUTE: i64 = 1000;
+/// How API Management knows a schema in the language of GraphQL.
+const GRAPHQL_SCHEMA: &str = "application/vnd.ms-azure-apim.graphql.schema";
 
 pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
     let mut template = subscription_template();
@@ -74,6 +84,18 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
     let audience = template.parameter(Parameter::new::<Text>("tokenAudience", audience));
     let app_audience = "The audience of the function apps' tokens, as in api://skein-dev.";
     let app_audience = template.parameter(Parameter::new::<Text>("appAudience", app_audience));
+    let about = "The client id of the function apps' Entra application.";
+    let app_client_id = template.parameter(Parameter::new::<Text>("appClientId", about));
+    let about = "The address of a site, with {0} where its name stands.";
+    let app_url = template.parameter(Parameter::new::<Text>("siteUrl", about).or("https://{0}.azurewebsites.net"));
+    let introspection = template.parameter(
+        Parameter::new::<Text>("introspection", "Whether the GraphQL schema may be read.")
+            .one_of(&["true", "false"])
+            .or("false"),
+    );
+    let memory = number(&mut template, "instanceMemoryMB", "How large an instance is: 512, 2048 or 4096 MB.", 512);
+    let about = "How many instances the router has at most.";
+    let instances = number(&mut template, "maximumInstanceCount", about, 40);
     let redundancy = redundancy(&mut template);
     let platform = |template: &mut _, output: &str, about: &str| Base::from_layer(template, PLATFORM, output, about);
     let platform_group = platform(&mut template, "platformGroup", "The platform's resource group.");
@@ -94,8 +116,9 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
     let email = nested.pass::<Text>("publisherEmail", email);
     let publisher = nested.pass::<Text>("publisherName", publisher);
     let signalr_tier = nested.pass::<Text>("signalrTier", signalr_tier);
-    let redundancy =
-        Of::trust(Value::from(nested.pass::<Text>("storageRedundancy", Of::<Text>::trust(Value::from(redundancy)))));
+    let redundancy = Of::trust(Value::from(
+        nested.pass::<Text>("storageRedundancy", Of::<Text>::trust(Value::from(redundancy.clone()))),
+    ));
     let inner = &mut nested.template;
     let consumption = || equals(&tier_inside, "Consumption");
     let capacity: Of<Int> = either(consumption(), 0, 1);
@@ -232,12 +255,19 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
     );
     diagnose(inner, &signalr, &workspace, true);
 
+    let router = &graph.gateway.router;
+    let identity = msi::Identity::new(&inside.location).tags(inside.tags());
+    let identity = inner.add("identityRouter", inside.names.identity(router), identity);
+
     let told = [
         ("gatewayName", service.name()),
         ("gatewayId", service.id()),
         ("gatewayPrincipalId", service.deployed().identity().principal_id()),
         ("gatewayTier", Of::trust(Value::from(tier_inside.clone()))),
         ("gatewayUrl", service.deployed().properties().gateway_url()),
+        ("routerClientId", identity.deployed().properties().client_id()),
+        ("routerId", identity.id()),
+        ("routerPrincipalId", identity.deployed().properties().principal_id()),
         ("signalrName", signalr.name()),
         ("siteAccount", account.name()),
         ("siteUrl", site_url),
@@ -256,16 +286,53 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
         principal_id: nested.pass("gatewayPrincipalId", value("gatewayPrincipalId")),
         people: false,
     };
+    let routing = Principal {
+        who: router.binary.clone(),
+        id: nested.pass("routerId", value("routerId")),
+        principal_id: nested.pass("routerPrincipalId", value("routerPrincipalId")),
+        people: false,
+    };
     let name = nested.pass::<Text>("telemetryName", telemetry_name);
     let telemetry = nested.template.existing::<Component>("telemetry", name);
-    let name = nested.pass::<Text>("vaultName", vault_name);
+    let name = nested.pass::<Text>("vaultName", &vault_name);
     let vault = nested.template.existing::<Vault>("vault", name);
     let secret = nested.template.existing_child::<Secret>("telemetrySecret", &vault, TELEMETRY_SECRET);
-    let thing = Thing::Secret(TELEMETRY_SECRET.to_owned());
-    assign(&mut nested.template, &mut grants, &principal, Role::SecretsUser, &secret, thing);
-    assign(&mut nested.template, &mut grants, &principal, Role::MetricsPublisher, &telemetry, Thing::Insights);
+    for principal in [&principal, &routing] {
+        let thing = Thing::Secret(TELEMETRY_SECRET.to_owned());
+        assign(&mut nested.template, &mut grants, principal, Role::SecretsUser, &secret, thing);
+        assign(&mut nested.template, &mut grants, principal, Role::MetricsPublisher, &telemetry, Thing::Insights);
+    }
     let telemetry_id = nested.template.output::<Text>("telemetryId", telemetry.id());
     let roles = template.nest("platform", format!("{PLATFORM}-{GATEWAY}"), platform_group, nested);
+
+    // The router, which the services' apps need not be there for: their addresses follow from their names.
+    let mut nested = Nested::new();
+    let inside = base.pass(&mut nested);
+    let app = RouterParts {
+        client_id: nested.pass("routerClientId", value("routerClientId")),
+        identity: nested.pass("routerId", value("routerId")),
+        principal_id: nested.pass("routerPrincipalId", value("routerPrincipalId")),
+        fronts: vec![nested.pass("gatewayPrincipalId", value("gatewayPrincipalId"))],
+        registration: Registration {
+            client_id: nested.pass("appClientId", app_client_id),
+            audience: nested.pass("appAudience", &app_audience),
+        },
+        site_url: nested.pass("siteUrl", app_url),
+        introspection: nested.pass("introspection", introspection),
+        vault_name: nested.pass("vaultName", vault_name),
+        workspace: nested.pass("workspaceId", &workspace_id),
+        memory: nested.pass("instanceMemoryMB", memory),
+        instances: nested.pass("maximumInstanceCount", instances),
+        redundancy: Of::trust(Value::from(
+            nested.pass::<Text>("storageRedundancy", Of::<Text>::trust(Value::from(redundancy))),
+        )),
+    };
+    let mut needs = Vec::new();
+    let (site, url) = app.build(graph, &inside, &mut nested.template, &mut grants, &mut needs);
+    let site = nested.template.output::<Text>("routerSite", site);
+    let url = nested.template.output::<Text>("routerUrl", url);
+    let routers = template.nest("router", "router", group.name(), nested);
+    template.after(routers.symbol(), roles.symbol());
 
     let held = [
         ("appAudience", app_audience),
@@ -336,22 +403,158 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
     let tier = nested.pass::<Text>("gatewayTier", value("gatewayTier"));
     let properties = PolicyContractProperties::new(policies.gateway(&tier)).format(PolicyContractPropertiesFormat::Xml);
     nested.template.child("policy", &service, "policy", Policy::new().properties(properties));
-    for earlier in made {
-        nested.template.after("policy", &earlier);
+    for earlier in &made {
+        nested.template.after("policy", earlier);
     }
+    let url = nested.pass::<Text>("routerUrl", routers.output(&url));
+    one_graph(graph, &mut nested.template, &service, policies, &tier, url);
     template.nest("settings", format!("{GATEWAY}-settings"), group.name(), nested);
 
     template.output::<Text>("gatewayGroup", group.name());
-    for (name, value) in told {
+    template.output::<Text>("group", group.name());
+    template.output::<Text>("routerSite", routers.output(&site));
+    for (name, value) in told.into_iter().filter(|(name, _)| !["routerClientId", "routerId"].contains(name)) {
         template.output::<Text>(name, value);
     }
     let need = |role: Role, on: Thing| Need {
         grant: Grant { who: WHO.to_owned(), role, on },
         because: "the logger".to_owned(),
     };
-    let needs = vec![
+    needs.extend([
         need(Role::SecretsUser, Thing::Secret(TELEMETRY_SECRET.to_owned())),
         need(Role::MetricsPublisher, Thing::Insights),
-    ];
+    ]);
     Layer { name: GATEWAY.to_owned(), place: Place::default(), template, grants, needs }
+}
+
+/// What the router's deployment is given.
+struct RouterParts {
+    client_id: Of<Text>,
+    identity: Of<Text>,
+    principal_id: Of<Text>,
+    /// The principals that may name whoever asks.
+    fronts: Vec<Of<Text>>,
+    registration: Registration,
+    site_url: Of<Text>,
+    introspection: Of<Text>,
+    vault_name: Of<Text>,
+    workspace: Of<Text>,
+    memory: Of<Int>,
+    instances: Of<Int>,
+    redundancy: Of<StorageSkuName>,
+}
+
+impl RouterParts {
+    /// Adds the router with its host's account; the name of its site, and its address.
+    fn build(
+        self,
+        graph: &Graph,
+        inside: &Inside<'_>,
+        template: &mut Template,
+        grants: &mut Vec<Grant>,
+        needs: &mut Vec<Need>,
+    ) -> (Of<Text>, Of<Text>) {
+        let router = &graph.gateway.router;
+        let binary = &router.binary;
+        let host = inside.host_account(template, binary, &inside.names.router_host_account(), &self.redundancy);
+        let principal = Principal {
+            who: binary.clone(),
+            id: self.identity.clone(),
+            principal_id: self.principal_id,
+            people: false,
+        };
+        assign(template, grants, &principal, Role::BlobOwner, &host, Thing::HostAccount(binary.clone()));
+        let mut need = |role: Role, on: Thing, setting: &str| {
+            let grant = Grant { who: binary.clone(), role, on };
+            needs.push(Need { grant, because: format!("the setting {setting}") });
+        };
+        need(Role::BlobOwner, Thing::HostAccount(binary.clone()), "AzureWebJobsStorage__accountName");
+        let telemetry = "APPLICATIONINSIGHTS_CONNECTION_STRING";
+        need(Role::SecretsUser, Thing::Secret(TELEMETRY_SECRET.to_owned()), telemetry);
+        need(Role::MetricsPublisher, Thing::Insights, telemetry);
+
+        let site = inside.unique(&inside.names.site(router));
+        let address = |site: Of<Text>| format(&self.site_url, [site]);
+        // Each service's app of that kind, by the service's name.
+        let apps = |app: App| {
+            let services = graph.gateway.services.iter().filter_map(|name| graph.service(name));
+            let named = services.map(|service| {
+                let url = address(inside.unique(&inside.names.site(service.app(app))));
+                concat(vec![Of::from(format!("{}=", service.name).as_str()), url])
+            });
+            listed(&named.collect::<Vec<_>>())
+        };
+        let reference = "@Microsoft.KeyVault(VaultName=";
+        let reference =
+            join([reference.into(), Expr::from(&self.vault_name), format!(";SecretName={TELEMETRY_SECRET})").into()]);
+        let by_token = join([Expr::from("Authorization=AAD;ClientId="), Expr::from(&self.client_id)]);
+        let settings = [
+            (telemetry, reference),
+            ("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", by_token),
+            ("AZURE_CLIENT_ID", self.client_id.clone()),
+            ("AzureWebJobsStorage__accountName", host.name()),
+            ("AzureWebJobsStorage__clientId", self.client_id.clone()),
+            ("AzureWebJobsStorage__credential", Of::from("managedidentity")),
+            ("FUNCTIONS_EXTENSION_VERSION", Of::from("~4")),
+            ("SKEIN_APP", site.clone()),
+            ("SKEIN_APP_AUDIENCE", self.registration.audience.clone()),
+            ("SKEIN_COMMAND_APPS", apps(App::Command)),
+            ("SKEIN_FRONT_PRINCIPAL_IDS", listed(&self.fronts)),
+            ("SKEIN_INTROSPECTION", self.introspection.clone()),
+            ("SKEIN_QUERY_APPS", apps(App::Query)),
+        ];
+        let mut settings = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        settings.sort_by(|one, other| one.0.cmp(&other.0));
+        let parts = AppParts {
+            binary,
+            site: site.clone(),
+            host,
+            identity: self.identity,
+            settings,
+            callers: self.fronts,
+            open: router.open_paths(),
+            registration: self.registration,
+            memory: self.memory,
+            instances: self.instances,
+        };
+        let made = inside.app(template, parts);
+        diagnose(template, &made, &self.workspace, true);
+        (made.name(), address(site))
+    }
+}
+
+/// The API of all services, with the schema that theirs make, and the router behind it.
+fn one_graph(
+    graph: &Graph,
+    template: &mut Template,
+    gateway: &Ref<Service>,
+    policies: &Policies,
+    tier: &Of<Text>,
+    url: Of<Text>,
+) {
+    let binary = graph.gateway.router.binary.as_str();
+    let properties = BackendContractProperties::new()
+        .url(join([Expr::from(&url), "/api".into()]))
+        .protocol(Protocol::Http)
+        .tls(BackendTlsProperties::new().validate_certificate_chain(true).validate_certificate_name(true));
+    let backend = format!("backend{}", capital(binary));
+    template.child(&backend, gateway, binary, Backend::new().properties(properties));
+    // What has an address answers by itself: without one API Management would look for resolvers.
+    let properties = ApiProperties::new(Gateway::GRAPH)
+        .display_name("all services")
+        .api_type(ApiType::Graphql)
+        .r#type(ApiKind::Graphql)
+        .service_url(join([Expr::from(url), "/api/graphql".into()]))
+        .protocols([Protocols::Https])
+        .subscription_required(false);
+    let api = template.child("graph", gateway, Gateway::GRAPH, Api::new().properties(properties));
+    let document = SchemaDocumentProperties::new().value(graph.gateway.schema.as_str());
+    let schema = ApiSchema::new().properties(SchemaContractProperties::new(GRAPHQL_SCHEMA, document));
+    template.child("graphSchema", &api, "graphql", schema);
+    let properties = PolicyContractProperties::new(policies.graph(tier)).format(PolicyContractPropertiesFormat::Xml);
+    template.child("graphPolicy", &api, "policy", ApiPolicy::new().properties(properties));
+    // Its fragments and named values are those of the gateway's own policy.
+    for earlier in [backend.as_str(), "policy"] {
+        template.after("graphPolicy", earlier);
+    }
 }

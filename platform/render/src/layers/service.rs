@@ -37,7 +37,7 @@ const APPS: [App; 2] = [App::Command, App::Query];
 pub(super) fn layer(graph: &Graph, service: &Service, policies: &Policies) -> Layer {
     let mut template = subscription_template();
     let base = Base::new(&graph.platform, &service.name, &mut template);
-    let given = Given::declare(&mut template, service);
+    let given = Given::declare(&mut template, graph, service);
     let group = template.add(
         "group",
         base.group(&service.name),
@@ -129,6 +129,8 @@ struct Given {
     gateway_name: Of<Text>,
     gateway_tier: Of<Text>,
     gateway_principal_id: Of<Text>,
+    /// The principal of the gateway's router, for a service that it asks.
+    router_principal_id: Option<Of<Text>>,
     registration: Registration,
     site_url: Of<Text>,
     introspection: Of<Text>,
@@ -139,7 +141,7 @@ struct Given {
 }
 
 impl Given {
-    fn declare(template: &mut Template, service: &Service) -> Self {
+    fn declare(template: &mut Template, graph: &Graph, service: &Service) -> Self {
         let platform =
             |template: &mut Template, output: &str, about: &str| Base::from_layer(template, PLATFORM, output, about);
         let gateway =
@@ -167,6 +169,13 @@ impl Given {
             gateway_name: gateway(template, "gatewayName", "The name of API Management."),
             gateway_tier: gateway(template, "gatewayTier", "The tier of API Management."),
             gateway_principal_id: gateway(template, "gatewayPrincipalId", "The principal that calls the apps."),
+            router_principal_id: graph.gateway.services.contains(&service.name).then(|| {
+                gateway(
+                    template,
+                    "routerPrincipalId",
+                    "The principal that calls the apps for the graph of all services.",
+                )
+            }),
             registration: Registration {
                 client_id: said(template, "appClientId", "The client id of the function apps' Entra application."),
                 audience: said(
@@ -337,7 +346,13 @@ impl Own {
             graph,
             bus_name,
             bus_endpoint,
-            gateway_principal_id: nested.pass("gatewayPrincipalId", &given.gateway_principal_id),
+            fronts: [
+                ("gatewayPrincipalId", Some(&given.gateway_principal_id)),
+                ("routerPrincipalId", given.router_principal_id.as_ref()),
+            ]
+            .into_iter()
+            .filter_map(|(name, id)| Some(nested.pass(name, id?)))
+            .collect(),
             audience: registration.audience.clone(),
             introspection: nested.pass("introspection", &given.introspection),
             topic: nested.pass("topicEndpoint", &given.topic_endpoint),
@@ -383,7 +398,7 @@ impl Own {
                 grant: Grant { who: principal.who.clone(), role, on },
                 because: "the setting APPLICATIONINSIGHTS_CONNECTION_STRING".to_owned(),
             }));
-            let mut callers = vec![places.gateway_principal_id.clone()];
+            let mut callers = places.fronts.clone();
             if *app == App::Command {
                 // The query app asks for outcomes, on one route.
                 callers.push(places.principal_id(App::Query));
@@ -395,7 +410,7 @@ impl Own {
                 identity: principal.id.clone(),
                 settings: list,
                 callers,
-                open: service.open_paths(*app),
+                open: service.app(*app).open_paths(),
                 registration: registration.clone(),
                 memory: memory.clone(),
                 instances: instances.clone(),

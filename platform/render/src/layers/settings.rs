@@ -26,7 +26,8 @@ pub(super) struct Computed<'a> {
     pub graph: &'a Graph,
     pub bus_name: Of<Text>,
     pub bus_endpoint: Of<Text>,
-    pub gateway_principal_id: Of<Text>,
+    /// The principals that may name whoever asks.
+    pub fronts: Vec<Of<Text>>,
     pub audience: Of<Text>,
     pub introspection: Of<Text>,
     pub topic: Of<Text>,
@@ -40,8 +41,17 @@ fn of(list: &[(App, Of<Text>)], app: App) -> Of<Text> {
     list.iter().find(|(known, _)| *known == app).expect("both apps are there").1.clone()
 }
 
+/// Texts with commas between them.
+pub(super) fn listed(texts: &[Of<Text>]) -> Of<Text> {
+    let separated = texts.iter().enumerate().flat_map(|(index, text)| {
+        let separator = Of::from(if index == 0 { "" } else { "," });
+        [separator, text.clone()]
+    });
+    concat(separated.collect())
+}
+
 /// Texts, one after the other.
-fn concat(parts: Vec<Of<Text>>) -> Of<Text> {
+pub(super) fn concat(parts: Vec<Of<Text>>) -> Of<Text> {
     let parts: Vec<_> = parts.into_iter().filter(|part| *part != Of::from("")).collect();
     match <[Of<Text>; 1]>::try_from(parts) {
         Ok([only]) => only,
@@ -66,7 +76,7 @@ impl Computed<'_> {
         set("FUNCTIONS_EXTENSION_VERSION", text("~4"), vec![]);
         set("SKEIN_APP", self.site(service, app), vec![]);
         set("SKEIN_APP_AUDIENCE", self.audience.clone(), vec![]);
-        set("SKEIN_GATEWAY_PRINCIPAL_ID", self.gateway_principal_id.clone(), vec![]);
+        set("SKEIN_FRONT_PRINCIPAL_IDS", listed(&self.fronts), vec![]);
         set("SKEIN_INTROSPECTION", self.introspection.clone(), vec![]);
         set("SKEIN_SERVICE", text(&service.name), vec![]);
         let (mut queues, mut senders) = (Vec::new(), Vec::new());

@@ -37,7 +37,6 @@ mod endpoint;
 mod error;
 mod guard;
 mod live;
-mod media;
 mod personal;
 mod status;
 
@@ -52,6 +51,7 @@ pub use status::{CommandStatus, OutcomeReader, command_status};
 
 use async_graphql::Context;
 use skein_core::Principal;
+use skein_kind::media;
 
 /// The role that may see and do everything that a service offers.
 pub const OPERATOR: &str = "operator";

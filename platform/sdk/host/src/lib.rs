@@ -28,7 +28,8 @@ pub use payload::PayloadError;
 pub use principal::{PRINCIPAL_HEADER, PRINCIPAL_ID_HEADER, Unauthorized, caller_id, encode_principal, principal};
 pub use process::{PARENT_GONE, start};
 pub use settings::{
-    CommandSettings, HostSettings, LiveSettings, PersonalSettings, QuerySettings, Settings, SettingsError,
+    CommandSettings, HostSettings, LiveSettings, PersonalSettings, QuerySettings, RouterSettings, Settings,
+    SettingsError,
 };
 pub use trace::{fresh_traceparent, trace_id};
 pub use trigger::{EventGridEvent, HttpRequest, HttpResponse, Invocation, ServiceBusMessage, Timer};

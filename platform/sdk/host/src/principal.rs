@@ -1,4 +1,4 @@
-//! Who asks. The gateway alone may say so.
+//! Who asks. The app's fronts alone may say so: the gateway, and its router of the one graph.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,11 +18,11 @@ pub enum Unauthorized {
     /// The platform verified no token.
     #[error("no {PRINCIPAL_ID_HEADER}: is the app's authentication on?")]
     NoCaller,
-    /// The verified identity is not the gateway's.
-    #[error("{0:?} is not the gateway, so what it says about the principal is not believed")]
-    NotTheGateway(String),
-    /// The gateway named nobody.
-    #[error("the gateway sent no {PRINCIPAL_HEADER}")]
+    /// The verified identity is not one of the app's fronts.
+    #[error("{0:?} is not a front of this app, so what it says about the principal is not believed")]
+    NotAFront(String),
+    /// The front named nobody.
+    #[error("the front sent no {PRINCIPAL_HEADER}")]
     NoPrincipal,
     /// The header cannot be read.
     #[error("{PRINCIPAL_HEADER} cannot be read: {0}")]
@@ -44,14 +44,15 @@ pub fn caller_id(request: &HttpRequest) -> Result<&str, Unauthorized> {
     }
 }
 
-/// The principal that the gateway named.
+/// The principal that one of the fronts named; they are the object ids of identities.
 ///
 /// # Errors
-/// A request that is not the gateway's, or names nobody.
-pub fn principal(request: &HttpRequest, gateway: &str) -> Result<Principal, Unauthorized> {
+/// A request that is no front's, or names nobody.
+pub fn principal(request: &HttpRequest, fronts: &[String]) -> Result<Principal, Unauthorized> {
     let caller = caller_id(request)?;
-    if gateway.is_empty() || !caller.eq_ignore_ascii_case(gateway) {
-        return Err(Unauthorized::NotTheGateway(caller.to_owned()));
+    // An identity that is not known yet is nobody's.
+    if !fronts.iter().any(|front| !front.is_empty() && caller.eq_ignore_ascii_case(front)) {
+        return Err(Unauthorized::NotAFront(caller.to_owned()));
     }
     let mut values = request.headers.get_all(PRINCIPAL_HEADER).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -106,15 +107,16 @@ mod tests {
     }
 
     #[test]
-    fn only_the_gateway_is_believed() {
+    fn only_fronts_are_believed() {
         let ann = Principal::new("ann", ["customer"]);
         let header = encode_principal(&ann);
-        let ask = |headers: &[(&str, &str)]| principal(&request(headers), "gw");
+        let ask = |headers: &[(&str, &str)]| principal(&request(headers), &["gw".to_owned(), "router".to_owned()]);
+        assert_eq!(ask(&[(PRINCIPAL_ID_HEADER, "Router"), (PRINCIPAL_HEADER, &header)]), Ok(ann.clone()));
         assert_eq!(ask(&[(PRINCIPAL_ID_HEADER, "gw"), (PRINCIPAL_HEADER, &header)]), Ok(ann));
         assert_eq!(ask(&[(PRINCIPAL_HEADER, &header)]), Err(Unauthorized::NoCaller));
         assert_eq!(
             ask(&[(PRINCIPAL_ID_HEADER, "other"), (PRINCIPAL_HEADER, &header)]),
-            Err(Unauthorized::NotTheGateway("other".into()))
+            Err(Unauthorized::NotAFront("other".into()))
         );
         assert_eq!(
             ask(&[(PRINCIPAL_ID_HEADER, "gw"), (PRINCIPAL_ID_HEADER, "gw"), (PRINCIPAL_HEADER, &header)]),
@@ -122,10 +124,12 @@ mod tests {
         );
         assert_eq!(ask(&[(PRINCIPAL_ID_HEADER, "gw")]), Err(Unauthorized::NoPrincipal));
         assert_eq!(
-            principal(&request(&[(PRINCIPAL_ID_HEADER, ""), (PRINCIPAL_HEADER, &header)]), ""),
+            principal(&request(&[(PRINCIPAL_ID_HEADER, ""), (PRINCIPAL_HEADER, &header)]), &[String::new()]),
             Err(Unauthorized::NoCaller),
             "an unset gateway is nobody"
         );
+        let named = request(&[(PRINCIPAL_ID_HEADER, "gw"), (PRINCIPAL_HEADER, &header)]);
+        assert_eq!(principal(&named, &[]), Err(Unauthorized::NotAFront("gw".into())), "no front at all");
     }
 
     #[test]
@@ -133,7 +137,8 @@ mod tests {
         let service = encode_principal(&Principal::service("orders"));
         let empty = encode_principal(&Principal::new(" ", ["operator"]));
         for header in ["", "%%%", "e30", service.as_str(), empty.as_str()] {
-            let answer = principal(&request(&[(PRINCIPAL_ID_HEADER, "gw"), (PRINCIPAL_HEADER, header)]), "gw");
+            let answer =
+                principal(&request(&[(PRINCIPAL_ID_HEADER, "gw"), (PRINCIPAL_HEADER, header)]), &["gw".to_owned()]);
             assert!(matches!(answer, Err(Unauthorized::Malformed(_))), "{header}: {answer:?}");
         }
     }

@@ -36,8 +36,9 @@ pub struct Settings {
     pub client_id: Option<String>,
     /// `SKEIN_APP_AUDIENCE`: the audience of tokens between the gateway and the apps.
     pub audience: String,
-    /// `SKEIN_GATEWAY_PRINCIPAL_ID`: the object id of the gateway's identity, the only one that may name a principal.
-    pub gateway: String,
+    /// `SKEIN_FRONT_PRINCIPAL_IDS`: the object ids of the identities that may name a principal, and nobody else may: the
+    /// gateway's, and its router's.
+    pub fronts: Vec<String>,
     /// `SKEIN_INTROSPECTION`: whether the GraphQL schema may be read; false by default.
     pub introspection: bool,
     /// `SKEIN_AWAIT_SECONDS`: how long a mutation with `await: COMMITTED` waits, 10 s by default, at most 200 s
@@ -54,6 +55,28 @@ pub struct PersonalSettings {
     pub persons: String,
     /// `SKEIN_PERSONAL_KEY`: the address of the Key Vault key that wraps them.
     pub key: String,
+}
+
+/// What the gateway's router needs, which answers one graph of all services.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouterSettings {
+    /// `SKEIN_APP`: the function app's name, for logs.
+    pub app: String,
+    /// `AZURE_CLIENT_ID`: the app's user-assigned identity; absent for the system-assigned one.
+    pub client_id: Option<String>,
+    /// `SKEIN_APP_AUDIENCE`: the audience of tokens between the gateway and the apps.
+    pub audience: String,
+    /// `SKEIN_FRONT_PRINCIPAL_IDS`: the object ids of the identities that may name a principal: the gateway's.
+    pub fronts: Vec<String>,
+    /// `SKEIN_INTROSPECTION`: whether the GraphQL schema may be read; false by default.
+    pub introspection: bool,
+    /// `SKEIN_COMMAND_APPS`: the base URL of each service's command app.
+    pub command_apps: BTreeMap<String, String>,
+    /// `SKEIN_QUERY_APPS`: the base URL of each service's query app.
+    pub query_apps: BTreeMap<String, String>,
+    /// `SKEIN_PART_SECONDS`: how long a service may take for its part of an answer, 25 s by default, at most 200 s. The
+    /// gateway gives up after 30 s in the tier Consumption, and then nobody hears of the other parts.
+    pub part_limit: Duration,
 }
 
 /// What a command app needs.
@@ -116,6 +139,35 @@ impl HostSettings {
             port: read.parsed("FUNCTIONS_CUSTOMHANDLER_PORT", "the functions host sets it when it starts this process"),
             dies_with_stdin: read.flag("SKEIN_PARENT_STDIN", false),
             route_prefix: read.route_prefix(),
+        };
+        read.finish(settings)
+    }
+}
+
+impl RouterSettings {
+    /// Reads them from the environment.
+    ///
+    /// # Errors
+    /// Any that are missing or malformed.
+    pub fn from_env() -> Result<Self, SettingsError> {
+        RouterSettings::read(&env)
+    }
+
+    /// Reads them from anywhere, by name.
+    ///
+    /// # Errors
+    /// Any that are missing or malformed.
+    pub fn read(source: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let mut read = Reader { source, problems: Vec::new() };
+        let settings = RouterSettings {
+            app: read.text("SKEIN_APP", "the function app's name"),
+            client_id: read.optional("AZURE_CLIENT_ID"),
+            audience: read.text("SKEIN_APP_AUDIENCE", "the audience of the apps' tokens, as in api://skein"),
+            fronts: read.fronts(),
+            introspection: read.flag("SKEIN_INTROSPECTION", false),
+            command_apps: read.addresses("SKEIN_COMMAND_APPS", "service=base URL of its command app", true),
+            query_apps: read.addresses("SKEIN_QUERY_APPS", "service=base URL of its query app", true),
+            part_limit: read.seconds("SKEIN_PART_SECONDS", 25, 1),
         };
         read.finish(settings)
     }
@@ -195,7 +247,7 @@ impl Reader<'_> {
             app: self.text("SKEIN_APP", "the function app's name"),
             client_id: self.optional("AZURE_CLIENT_ID"),
             audience: self.text("SKEIN_APP_AUDIENCE", "the audience of the apps' tokens, as in api://skein"),
-            gateway: self.text("SKEIN_GATEWAY_PRINCIPAL_ID", "the object id of the gateway's identity"),
+            fronts: self.fronts(),
             introspection: self.flag("SKEIN_INTROSPECTION", false),
             await_limit: self.await_limit(),
             personal: self.personal(),
@@ -289,8 +341,23 @@ impl Reader<'_> {
         items.iter().map(|item| self.checked_url(name, item, what)).collect()
     }
 
+    fn fronts(&mut self) -> Vec<String> {
+        let name = "SKEIN_FRONT_PRINCIPAL_IDS";
+        let fronts = self.list(name);
+        if fronts.is_empty() {
+            let what = "the object ids of the identities of the gateway and its router, comma separated";
+            self.problems.push(format!("{name} is not set: set it to {what}"));
+        }
+        fronts
+    }
+
     fn queues(&mut self, required: bool) -> BTreeMap<String, String> {
-        let (name, what) = ("SKEIN_COMMAND_QUEUES", "service=queue URL, comma separated");
+        self.addresses("SKEIN_COMMAND_QUEUES", "service=queue URL", required)
+    }
+
+    /// Addresses by service.
+    fn addresses(&mut self, name: &str, each: &str, required: bool) -> BTreeMap<String, String> {
+        let what = &format!("{each}, comma separated");
         let items = self.list(name);
         if items.is_empty() && required {
             self.problems.push(format!("{name} is not set: set it to {what}"));
@@ -325,13 +392,17 @@ impl Reader<'_> {
     }
 
     fn await_limit(&mut self) -> Duration {
-        let name = "SKEIN_AWAIT_SECONDS";
+        self.seconds("SKEIN_AWAIT_SECONDS", 10, 0)
+    }
+
+    /// A time of at most 200 s: the platform's front cuts a request after 230 s.
+    fn seconds(&mut self, name: &str, default: u64, least: u64) -> Duration {
         match self.optional(name) {
-            None => Duration::from_secs(10),
+            None => Duration::from_secs(default),
             Some(value) => match value.parse::<u64>() {
-                Ok(seconds) if seconds <= 200 => Duration::from_secs(seconds),
+                Ok(seconds) if (least..=200).contains(&seconds) => Duration::from_secs(seconds),
                 _ => {
-                    self.problems.push(format!("{name} is {value:?}: set it to whole seconds, 0 to 200"));
+                    self.problems.push(format!("{name} is {value:?}: set it to whole seconds, {least} to 200"));
                     Duration::ZERO
                 }
             },
@@ -367,7 +438,7 @@ mod tests {
             ("SKEIN_APP", "func-orders-command"),
             ("AZURE_CLIENT_ID", "c"),
             ("SKEIN_APP_AUDIENCE", "api://skein-local"),
-            ("SKEIN_GATEWAY_PRINCIPAL_ID", "gw"),
+            ("SKEIN_FRONT_PRINCIPAL_IDS", "gw, router"),
             ("SKEIN_INTROSPECTION", "True"),
             ("SKEIN_EVENT_STORE", "http://127.0.0.1:1/tables/a/, http://127.0.0.1:1/tables/b"),
             ("SKEIN_COMMAND_QUEUES", "orders=http://127.0.0.1:1/q,inventory=https://sb.example/commands"),
@@ -381,6 +452,7 @@ mod tests {
         assert_eq!(settings.event_store, ["http://127.0.0.1:1/tables/a", "http://127.0.0.1:1/tables/b"]);
         assert_eq!(settings.command_queues["inventory"], "https://sb.example/commands");
         assert_eq!(settings.outcome_readers, ["a", "b"]);
+        assert_eq!(settings.app.fronts, ["gw", "router"]);
         assert!(settings.app.introspection);
         assert_eq!(settings.app.await_limit, Duration::from_secs(10));
     }
@@ -392,7 +464,7 @@ mod tests {
                 let value = match name {
                     "SKEIN_QUERY_STORE" | "SKEIN_COMMAND_APP" => "http://127.0.0.1:1/x",
                     "SKEIN_SIGNALR" => "http://127.0.0.1:1/signalr/s/",
-                    "SKEIN_SERVICE" | "SKEIN_APP" | "SKEIN_APP_AUDIENCE" | "SKEIN_GATEWAY_PRINCIPAL_ID" => "x",
+                    "SKEIN_SERVICE" | "SKEIN_APP" | "SKEIN_APP_AUDIENCE" | "SKEIN_FRONT_PRINCIPAL_IDS" => "x",
                     "SKEIN_SIGNALR_HUB" => "orders",
                     "SKEIN_SIGNALR_PRINCIPAL_ID" => "p",
                     _ => return None,
@@ -426,7 +498,7 @@ mod tests {
             the app settings are incomplete:
             - SKEIN_APP is not set: set it to the function app's name
             - SKEIN_APP_AUDIENCE is not set: set it to the audience of the apps' tokens, as in api://skein
-            - SKEIN_GATEWAY_PRINCIPAL_ID is not set: set it to the object id of the gateway's identity
+            - SKEIN_FRONT_PRINCIPAL_IDS is not set: set it to the object ids of the identities of the gateway and its router, comma separated
             - SKEIN_INTROSPECTION is "maybe": set it to true or false
             - SKEIN_AWAIT_SECONDS is "900": set it to whole seconds, 0 to 200
             - SKEIN_PERSONAL_KEY is not set: set it to the key that wraps them, as in https://{vault}.vault.azure.net/keys/{name}
@@ -437,6 +509,30 @@ mod tests {
             - SKEIN_SIGNALR is not set: set it to the SignalR's endpoint, as in https://{name}.service.signalr.net
             - SKEIN_SIGNALR_PRINCIPAL_ID is not set: set it to the object id of the SignalR's identity"#]]
         .assert_eq(&error.to_string());
+    }
+
+    #[test]
+    fn the_router_is_told_of_every_app() {
+        const GOOD: [(&str, &str); 5] = [
+            ("SKEIN_APP", "func-gateway-router"),
+            ("SKEIN_APP_AUDIENCE", "api://skein"),
+            ("SKEIN_FRONT_PRINCIPAL_IDS", "gw"),
+            ("SKEIN_COMMAND_APPS", "orders=https://c.example/,inventory=https://d.example"),
+            ("SKEIN_QUERY_APPS", "orders=https://q.example"),
+        ];
+        let settings = RouterSettings::read(&source(&GOOD)).unwrap();
+        assert_eq!(settings.command_apps["orders"], "https://c.example");
+        assert_eq!((settings.introspection, settings.part_limit), (false, Duration::from_secs(25)));
+        const BAD: [(&str, &str); 3] =
+            [("SKEIN_PART_SECONDS", "0"), ("SKEIN_QUERY_APPS", "orders"), ("SKEIN_APP", "x")];
+        expect![[r#"
+            the app settings are incomplete:
+            - SKEIN_APP_AUDIENCE is not set: set it to the audience of the apps' tokens, as in api://skein
+            - SKEIN_FRONT_PRINCIPAL_IDS is not set: set it to the object ids of the identities of the gateway and its router, comma separated
+            - SKEIN_COMMAND_APPS is not set: set it to service=base URL of its command app, comma separated
+            - SKEIN_QUERY_APPS holds "orders": set it to service=base URL of its query app, comma separated
+            - SKEIN_PART_SECONDS is "0": set it to whole seconds, 1 to 200"#]]
+        .assert_eq(&RouterSettings::read(&source(&BAD)).unwrap_err().to_string());
     }
 
     #[test]

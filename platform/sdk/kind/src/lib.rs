@@ -8,6 +8,7 @@
 //! The envelope is read as leniently as JSON parsers in the field are: comments, single quotes, unquoted names, the last
 //! of members with one name. What executes the request is strict.
 
+pub mod media;
 mod nesting;
 
 use std::fmt;

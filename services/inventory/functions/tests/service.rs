@@ -32,7 +32,7 @@ fn settings(app: &str) -> Settings {
         app: app.to_owned(),
         client_id: None,
         audience: "api://test".to_owned(),
-        gateway: GATEWAY.to_owned(),
+        fronts: vec![GATEWAY.to_owned()],
         introspection: false,
         await_limit: Duration::from_secs(1),
         personal: None,

@@ -11,7 +11,7 @@ const SETTINGS: [(&str, &str); 10] = [
     ("SKEIN_SERVICE", "orders"),
     ("SKEIN_APP", "func-orders-command"),
     ("SKEIN_APP_AUDIENCE", "api://test"),
-    ("SKEIN_GATEWAY_PRINCIPAL_ID", "gateway"),
+    ("SKEIN_FRONT_PRINCIPAL_IDS", "gateway"),
     ("SKEIN_EVENT_STORE", "http://127.0.0.1:1/tables/orders"),
     ("SKEIN_COMMAND_QUEUES", "orders=http://127.0.0.1:1/servicebus/orders/commands"),
     ("SKEIN_TOPIC", "http://127.0.0.1:1/eventgrid/topic"),

@@ -71,6 +71,10 @@ param gatewayTier string
 @metadata({ from: 'gateway.gatewayPrincipalId' })
 param gatewayPrincipalId string
 
+@description('The principal that calls the apps for the graph of all services.')
+@metadata({ from: 'gateway.routerPrincipalId' })
+param routerPrincipalId string
+
 @description('The client id of the function apps\' Entra application.')
 param appClientId string
 
@@ -176,6 +180,7 @@ module service 'desk/service.bicep' = {
     identityDeskCommandClientId: identityDeskCommand.properties.clientId
     identityDeskQueryClientId: identityDeskQuery.properties.clientId
     gatewayPrincipalId: gatewayPrincipalId
+    routerPrincipalId: routerPrincipalId
     introspection: introspection
     topicEndpoint: topicEndpoint
     siteUrl: siteUrl

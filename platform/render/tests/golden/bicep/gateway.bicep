@@ -43,6 +43,25 @@ param tokenAudience string
 @description('The audience of the function apps\' tokens, as in api://skein-dev.')
 param appAudience string
 
+@description('The client id of the function apps\' Entra application.')
+param appClientId string
+
+@description('The address of a site, with {0} where its name stands.')
+param siteUrl string = 'https://{0}.azurewebsites.net'
+
+@description('Whether the GraphQL schema may be read.')
+@allowed([
+  'true'
+  'false'
+])
+param introspection string = 'false'
+
+@description('How large an instance is: 512, 2048 or 4096 MB.')
+param instanceMemoryMB int = 512
+
+@description('How many instances the router has at most.')
+param maximumInstanceCount int = 40
+
 @description('How storage accounts are kept: in three zones unless the region has none.')
 @allowed([
   'Standard_LRS'
@@ -105,9 +124,37 @@ module platform 'gateway/platform.bicep' = {
   params: {
     gatewayId: gateway.outputs.gatewayId
     gatewayPrincipalId: gateway.outputs.gatewayPrincipalId
+    routerId: gateway.outputs.routerId
+    routerPrincipalId: gateway.outputs.routerPrincipalId
     telemetryName: telemetryName
     vaultName: vaultName
   }
+}
+
+module router 'gateway/router.bicep' = {
+  name: 'router'
+  scope: resourceGroup('rg-skein-${environment}-gateway')
+  params: {
+    environment: environment
+    location: location
+    suffix: suffix
+    routerClientId: gateway.outputs.routerClientId
+    routerId: gateway.outputs.routerId
+    routerPrincipalId: gateway.outputs.routerPrincipalId
+    gatewayPrincipalId: gateway.outputs.gatewayPrincipalId
+    appClientId: appClientId
+    appAudience: appAudience
+    siteUrl: siteUrl
+    introspection: introspection
+    vaultName: vaultName
+    workspaceId: workspaceId
+    instanceMemoryMB: instanceMemoryMB
+    maximumInstanceCount: maximumInstanceCount
+    storageRedundancy: storageRedundancy
+  }
+  dependsOn: [
+    platform
+  ]
 }
 
 module settings 'gateway/settings.bicep' = {
@@ -123,15 +170,19 @@ module settings 'gateway/settings.bicep' = {
     tokenConfiguration: tokenConfiguration
     siteUrl: gateway.outputs.siteUrl
     gatewayTier: gateway.outputs.gatewayTier
+    routerUrl: router.outputs.routerUrl
   }
 }
 
 output gatewayGroup string = 'rg-skein-${environment}-gateway'
+output group string = 'rg-skein-${environment}-gateway'
+output routerSite string = router.outputs.routerSite
 output gatewayName string = gateway.outputs.gatewayName
 output gatewayId string = gateway.outputs.gatewayId
 output gatewayPrincipalId string = gateway.outputs.gatewayPrincipalId
 output gatewayTier string = gateway.outputs.gatewayTier
 output gatewayUrl string = gateway.outputs.gatewayUrl
+output routerPrincipalId string = gateway.outputs.routerPrincipalId
 output signalrName string = gateway.outputs.signalrName
 output siteAccount string = gateway.outputs.siteAccount
 output siteUrl string = gateway.outputs.siteUrl

@@ -44,6 +44,8 @@ param identityDeskQueryClientId string
 
 param gatewayPrincipalId string
 
+param routerPrincipalId string
+
 param introspection string
 
 param topicEndpoint string
@@ -764,7 +766,7 @@ resource settingsDeskCommand 'Microsoft.Web/sites/config@2024-11-01' = {
     SKEIN_APP_AUDIENCE: appAudience
     SKEIN_COMMAND_QUEUES: 'desk=${bus.properties.serviceBusEndpoint}commands,desk/rebuild=${bus.properties.serviceBusEndpoint}rebuild,hall=${replace(bus.properties.serviceBusEndpoint, 'sb-skein-desk-${suffix}', 'sb-skein-${suffix}')}hall-commands,hall/rebuild=${replace(bus.properties.serviceBusEndpoint, 'sb-skein-desk-${suffix}', 'sb-skein-${suffix}')}hall-rebuild'
     SKEIN_EVENT_STORE: store0.properties.primaryEndpoints.table
-    SKEIN_GATEWAY_PRINCIPAL_ID: gatewayPrincipalId
+    SKEIN_FRONT_PRINCIPAL_IDS: '${gatewayPrincipalId},${routerPrincipalId}'
     SKEIN_INTROSPECTION: introspection
     SKEIN_OUTCOMES_PRINCIPAL_IDS: identityDeskQueryPrincipalId
     SKEIN_PERSONAL_KEY: '${vaultUri}keys/desk'
@@ -807,6 +809,7 @@ resource authenticationDeskCommand 'Microsoft.Web/sites/config@2024-11-01' = {
             allowedPrincipals: {
               identities: [
                 gatewayPrincipalId
+                routerPrincipalId
                 identityDeskQueryPrincipalId
               ]
             }
@@ -959,7 +962,7 @@ resource settingsDeskQuery 'Microsoft.Web/sites/config@2024-11-01' = {
     SKEIN_APP_AUDIENCE: appAudience
     SKEIN_COMMAND_APP: format(siteUrl, 'func-desk-command-${suffix}')
     SKEIN_COMMAND_QUEUES: 'desk=${bus.properties.serviceBusEndpoint}commands,desk/events=${bus.properties.serviceBusEndpoint}events,desk/rebuild=${bus.properties.serviceBusEndpoint}rebuild,hall=${replace(bus.properties.serviceBusEndpoint, 'sb-skein-desk-${suffix}', 'sb-skein-${suffix}')}hall-commands'
-    SKEIN_GATEWAY_PRINCIPAL_ID: gatewayPrincipalId
+    SKEIN_FRONT_PRINCIPAL_IDS: '${gatewayPrincipalId},${routerPrincipalId}'
     SKEIN_INTROSPECTION: introspection
     SKEIN_PERSONAL_KEY: '${vaultUri}keys/desk'
     SKEIN_PERSONS: store0.properties.primaryEndpoints.table
@@ -1002,6 +1005,7 @@ resource authenticationDeskQuery 'Microsoft.Web/sites/config@2024-11-01' = {
             allowedPrincipals: {
               identities: [
                 gatewayPrincipalId
+                routerPrincipalId
               ]
             }
           }

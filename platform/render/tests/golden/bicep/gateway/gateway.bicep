@@ -406,11 +406,24 @@ resource signalrDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-pr
   }
 }
 
+resource identityRouter 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
+  name: 'id-gateway-router'
+  location: location
+  tags: {
+    system: 'skein'
+    environment: environment
+    layer: 'gateway'
+  }
+}
+
 output gatewayName string = 'apim-skein-${suffix}'
 output gatewayId string = gateway.id
 output gatewayPrincipalId string = gateway.identity.principalId
 output gatewayTier string = gatewayTier
 output gatewayUrl string = gateway.properties.gatewayUrl
+output routerClientId string = identityRouter.properties.clientId
+output routerId string = identityRouter.id
+output routerPrincipalId string = identityRouter.properties.principalId
 output signalrName string = 'sigr-skein-${suffix}'
 output siteAccount string = 'stskeinweb${suffix}'
 output siteUrl string = 'https://${endpoint.properties.hostName}'

@@ -4,6 +4,10 @@ param gatewayId string
 
 param gatewayPrincipalId string
 
+param routerId string
+
+param routerPrincipalId string
+
 param telemetryName string
 
 param vaultName string
@@ -40,6 +44,28 @@ resource roleMetricsPublisherTelemetryTheGateway 'Microsoft.Authorization/roleAs
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '3913510d-42f4-4e42-8a64-420c390055eb')
     principalType: 'ServicePrincipal'
     description: 'Monitoring Metrics Publisher for the gateway on Application Insights.'
+  }
+}
+
+resource roleSecretsUserTelemetrySecretGatewayRouter 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: telemetrySecret
+  name: guid(telemetrySecret.id, routerId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4633458b-17de-408a-b874-0445c86b69e6'))
+  properties: {
+    principalId: routerPrincipalId
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4633458b-17de-408a-b874-0445c86b69e6')
+    principalType: 'ServicePrincipal'
+    description: 'Key Vault Secrets User for gateway-router on the secret appinsights-connection-string.'
+  }
+}
+
+resource roleMetricsPublisherTelemetryGatewayRouter 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: telemetry
+  name: guid(telemetry.id, routerId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '3913510d-42f4-4e42-8a64-420c390055eb'))
+  properties: {
+    principalId: routerPrincipalId
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '3913510d-42f4-4e42-8a64-420c390055eb')
+    principalType: 'ServicePrincipal'
+    description: 'Monitoring Metrics Publisher for gateway-router on Application Insights.'
   }
 }
 

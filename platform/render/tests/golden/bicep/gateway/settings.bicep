@@ -18,6 +18,8 @@ param siteUrl string
 
 param gatewayTier string
 
+param routerUrl string
+
 resource gateway 'Microsoft.ApiManagement/service@2024-05-01' existing = {
   name: gatewayName
 }
@@ -543,6 +545,59 @@ resource policy 'Microsoft.ApiManagement/service/policies@2024-05-01' = {
     fragmentSkeinPrincipal
     fragmentSkeinStripHeaders
     fragmentSkeinTrace
+  ]
+}
+
+resource backendGatewayRouter 'Microsoft.ApiManagement/service/backends@2024-05-01' = {
+  parent: gateway
+  name: 'gateway-router'
+  properties: {
+    url: '${routerUrl}/api'
+    protocol: 'http'
+    tls: {
+      validateCertificateChain: true
+      validateCertificateName: true
+    }
+  }
+}
+
+resource graph 'Microsoft.ApiManagement/service/apis@2024-05-01' = {
+  parent: gateway
+  name: 'graphql'
+  properties: {
+    path: 'graphql'
+    displayName: 'all services'
+    apiType: 'graphql'
+    type: 'graphql'
+    serviceUrl: '${routerUrl}/api/graphql'
+    protocols: [
+      'https'
+    ]
+    subscriptionRequired: false
+  }
+}
+
+resource graphSchema 'Microsoft.ApiManagement/service/apis/schemas@2024-05-01' = {
+  parent: graph
+  name: 'graphql'
+  properties: {
+    contentType: 'application/vnd.ms-azure-apim.graphql.schema'
+    document: {
+      value: 'type Query {\n\tticket: String\n}\n\nschema {\n\tquery: Query\n}\n'
+    }
+  }
+}
+
+resource graphPolicy 'Microsoft.ApiManagement/service/apis/policies@2024-05-01' = {
+  parent: graph
+  name: 'policy'
+  properties: {
+    value: gatewayTier == 'Consumption' ? '<policies> <inbound> <base /> <validate-jwt header-name="Authorization" failed-validation-httpcode="401" failed-validation-error-message="a valid bearer token is required" require-expiration-time="true" require-signed-tokens="true" require-scheme="Bearer" clock-skew="60" output-token-variable-name="token"> <openid-config url="{{skein-openid-config}}" /> <audiences> <audience>{{skein-audience}}</audience> </audiences> <issuers> <issuer>{{skein-issuer}}</issuer> </issuers> </validate-jwt> <include-fragment fragment-id="skein-graphql-kind" /> <choose> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;mutation&quot;)"> <set-backend-service backend-id="gateway-router" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;query&quot;)"> <set-backend-service backend-id="gateway-router" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;subscription&quot;)"> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;subscriptions are not served here&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <otherwise> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;the body is no GraphQL request, or it is not certain which operation it asks for&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </otherwise> </choose> <include-fragment fragment-id="skein-principal" /> <set-header name="X-Skein-Kind" exists-action="override"> <value>@((string)context.Variables[&quot;kind&quot;])</value> </set-header> <rewrite-uri template="/graphql" copy-unmatched-params="false" /> <authentication-managed-identity resource="{{skein-app-audience}}" /> </inbound> <backend> <base /> </backend> <outbound> <base /> </outbound> <on-error> <base /> </on-error> </policies>' : '<policies> <inbound> <base /> <validate-jwt header-name="Authorization" failed-validation-httpcode="401" failed-validation-error-message="a valid bearer token is required" require-expiration-time="true" require-signed-tokens="true" require-scheme="Bearer" clock-skew="60" output-token-variable-name="token"> <openid-config url="{{skein-openid-config}}" /> <audiences> <audience>{{skein-audience}}</audience> </audiences> <issuers> <issuer>{{skein-issuer}}</issuer> </issuers> </validate-jwt> <rate-limit-by-key calls="600" renewal-period="60" counter-key="@(((Jwt)context.Variables[&quot;token&quot;]).Subject)" retry-after-header-name="Retry-After" /> <include-fragment fragment-id="skein-graphql-kind" /> <choose> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;mutation&quot;)"> <set-backend-service backend-id="gateway-router" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;query&quot;)"> <set-backend-service backend-id="gateway-router" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;subscription&quot;)"> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;subscriptions are not served here&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <otherwise> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;the body is no GraphQL request, or it is not certain which operation it asks for&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </otherwise> </choose> <include-fragment fragment-id="skein-principal" /> <set-header name="X-Skein-Kind" exists-action="override"> <value>@((string)context.Variables[&quot;kind&quot;])</value> </set-header> <rewrite-uri template="/graphql" copy-unmatched-params="false" /> <authentication-managed-identity resource="{{skein-app-audience}}" /> </inbound> <backend> <base /> </backend> <outbound> <base /> </outbound> <on-error> <base /> </on-error> </policies>'
+    format: 'xml'
+  }
+  dependsOn: [
+    backendGatewayRouter
+    policy
   ]
 }
 

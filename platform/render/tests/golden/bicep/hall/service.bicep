@@ -498,7 +498,7 @@ resource settingsHallCommand 'Microsoft.Web/sites/config@2024-11-01' = {
     SKEIN_APP_AUDIENCE: appAudience
     SKEIN_COMMAND_QUEUES: 'desk/rebuild=${replace(busEndpoint, 'sb-skein-${suffix}', 'sb-skein-desk-${suffix}')}rebuild,hall=${busEndpoint}hall-commands'
     SKEIN_EVENT_STORE: '${store0.properties.primaryEndpoints.table},${store1.properties.primaryEndpoints.table}'
-    SKEIN_GATEWAY_PRINCIPAL_ID: gatewayPrincipalId
+    SKEIN_FRONT_PRINCIPAL_IDS: gatewayPrincipalId
     SKEIN_INTROSPECTION: introspection
     SKEIN_OUTCOMES_PRINCIPAL_IDS: identityHallQueryPrincipalId
     SKEIN_SERVICE: 'hall'
@@ -691,7 +691,7 @@ resource settingsHallQuery 'Microsoft.Web/sites/config@2024-11-01' = {
     SKEIN_APP_AUDIENCE: appAudience
     SKEIN_COMMAND_APP: format(siteUrl, 'func-hall-command-${suffix}')
     SKEIN_COMMAND_QUEUES: 'desk=${replace(busEndpoint, 'sb-skein-${suffix}', 'sb-skein-desk-${suffix}')}commands,hall=${busEndpoint}hall-commands,hall/events=${busEndpoint}hall-events,hall/rebuild=${busEndpoint}hall-rebuild'
-    SKEIN_GATEWAY_PRINCIPAL_ID: gatewayPrincipalId
+    SKEIN_FRONT_PRINCIPAL_IDS: gatewayPrincipalId
     SKEIN_INTROSPECTION: introspection
     SKEIN_QUERY_STORE: store0.properties.primaryEndpoints.table
     SKEIN_SERVICE: 'hall'

@@ -1,12 +1,12 @@
 //! Which media type an answer has, by what the client accepts (RFC 9110, section 12.5.1).
 
 /// What answers of this age are: a status of 4xx says that nothing was executed.
-pub(crate) const RESPONSE: &str = "application/graphql-response+json";
+pub const RESPONSE: &str = "application/graphql-response+json";
 /// What answers were before: whatever was understood has the status 200. It is what a client gets that does not say.
-pub(crate) const JSON: &str = "application/json";
+pub const JSON: &str = "application/json";
 
 /// The type that the client likes best; `None` where it takes neither.
-pub(crate) fn accepted(accept: Option<&str>) -> Option<&'static str> {
+pub fn accepted(accept: Option<&str>) -> Option<&'static str> {
     // No header, and one that names nothing, is any type.
     let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return Some(JSON) };
     let (modern, older) = (liking(accept, RESPONSE), liking(accept, JSON));

@@ -1,0 +1,5 @@
+//! The router in front of services that answer as they are told.
+
+mod process;
+mod requests;
+mod scripted;
