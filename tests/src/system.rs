@@ -134,8 +134,12 @@ impl System {
 
     /// Sends a request to a service's GraphQL endpoint: the status and the JSON.
     pub fn post(&self, service: &str, token: Option<&str>, query: &str, variables: Value) -> Result<(u16, Value)> {
-        let mut request =
-            http::Request::post(format!("{}/{service}/graphql", self.url)).header("content-type", "application/json");
+        self.ask(&format!("{}/{service}/graphql", self.url), token, query, variables)
+    }
+
+    /// Sends a GraphQL request to an address: the status and the JSON.
+    pub fn ask(&self, url: &str, token: Option<&str>, query: &str, variables: Value) -> Result<(u16, Value)> {
+        let mut request = http::Request::post(url).header("content-type", "application/json");
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -175,6 +179,14 @@ impl System {
     pub fn kill(&self, site: &str) -> Result<u32> {
         until(RESTART, || self.process(site).filter(|id| signal("KILL", *id).is_ok()))
             .with_context(|| format!("{site} does not run"))
+    }
+
+    /// Kills a function app's process, and takes its binary away, so that it cannot be started again.
+    pub fn end(&self, site: &str) -> Result<()> {
+        let id = until(RESTART, || self.process(site)).with_context(|| format!("{site} does not run"))?;
+        let handler = self.state.join("apps").join(self.site(site).context("it is deployed")?).join("bin/handler");
+        fs::remove_file(&handler).with_context(|| format!("{} cannot be removed", handler.display()))?;
+        signal("KILL", id)
     }
 
     /// Kills the local runtime itself without warning, and starts it again as it was. It may not be ready yet:

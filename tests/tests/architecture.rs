@@ -176,6 +176,11 @@ fn each_crate_knows_only_whom_it_may() {
             ("gateway/graph", _) => {
                 forbid(&known, &|name| name == "skein-kind", "schemas and documents are text, whosever they are")
             }
+            ("gateway/router", _) => forbid(
+                &known,
+                &|name| ["skein-azure", "skein-graph", "skein-host", "skein-kind"].contains(&name),
+                "the router knows the graph, the host and the adapter, and services by their schemas only",
+            ),
             ("gateway/policies", _) => forbid(&known, &|_| false, "policies are values by themselves"),
             ("xtask", _) => {
                 forbid(

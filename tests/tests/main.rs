@@ -2,6 +2,7 @@
 
 mod architecture;
 mod deploy;
+mod graph;
 mod interleavings;
 mod kills;
 mod operators;
