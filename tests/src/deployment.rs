@@ -131,12 +131,17 @@ pub fn finished(command: &mut Command) -> Result<Done> {
     Ok(Done { code: output.status.code(), out: text(output.stdout)?, told: text(output.stderr)? })
 }
 
-/// A binary that the system tests' build has left.
-pub fn binary(name: &str) -> Result<PathBuf> {
+/// Cargo's target folder.
+pub fn target() -> Result<PathBuf> {
     // {target}/{profile}/deps/this
     let own = std::env::current_exe().context("cannot tell where the tests stand")?;
     let target = own.ancestors().nth(3).context("the tests do not stand in Cargo's target folder")?;
-    let path = target.join("release").join(name);
+    Ok(target.to_owned())
+}
+
+/// A binary that the system tests' build has left.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let path = target()?.join("release").join(name);
     ensure!(path.is_file(), "{} is not built: `cargo xtask test` does it", path.display());
     Ok(path)
 }

@@ -5,6 +5,7 @@ mod deploy;
 mod graph;
 mod interleavings;
 mod kills;
+mod live;
 mod operators;
 mod orders;
 mod pipelines;

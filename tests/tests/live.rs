@@ -1,0 +1,127 @@
+//! What is followed live: by many at once, and by a person in a browser.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+use skein_tests::deployment::target;
+use skein_tests::system::{System, root};
+
+/// How many follow one order.
+const SUBSCRIBERS: usize = 1_000;
+
+/// A script of `tests/web` that runs under Node.js, with the packages that `cargo xtask test` has installed.
+fn node(script: &str) -> Command {
+    let mut node = Command::new("node");
+    node.arg(root().join("tests/web").join(script)).arg(packages());
+    node.stdin(Stdio::null()).stdout(Stdio::piped());
+    node
+}
+
+fn packages() -> PathBuf {
+    let packages = target().unwrap().join("signalr-js");
+    assert!(packages.join("installed").is_file(), "{} is not there: run cargo xtask test", packages.display());
+    packages
+}
+
+fn receive(system: &System, operator: &str, sku: &str, quantity: i64) {
+    let receive = "mutation ($input: ReceiveStockInput!) { receiveStock(input: $input, await: COMMITTED) \
+                   { outcome { status } } }";
+    let input = json!({"input": {"sku": sku, "quantity": quantity}});
+    let received = system.data("inventory", operator, receive, input).unwrap();
+    assert_eq!(received["receiveStock"]["outcome"]["status"], "COMMITTED", "{received}");
+}
+
+/// The script with many subscribers, step by step.
+struct Crowd {
+    node: Child,
+    says: BufReader<ChildStdout>,
+    hears: ChildStdin,
+}
+
+impl Crowd {
+    fn of(system: &System, token: &str, order: &str) -> Self {
+        let mut node = node("subscribers.mjs");
+        node.args([system.url(), token, order, &SUBSCRIBERS.to_string()]).stdin(Stdio::piped());
+        let mut node = node.spawn().expect("Node.js");
+        let (says, hears) = (node.stdout.take().expect("a pipe"), node.stdin.take().expect("a pipe"));
+        let mut crowd = Crowd { node, says: BufReader::new(says), hears };
+        crowd.expect("subscribed");
+        crowd
+    }
+
+    fn expect(&mut self, step: &str) {
+        let mut line = String::new();
+        self.says.read_line(&mut line).expect("a line");
+        assert_eq!(line.trim(), step);
+    }
+
+    fn step(&mut self, step: &str) {
+        writeln!(self.hears, "{step}").expect("it listens");
+        self.expect(step);
+    }
+
+    /// What everybody saw.
+    fn end(self) -> Value {
+        let Crowd { mut node, says, hears } = self;
+        drop(hears);
+        let last = says.lines().last().expect("a line").expect("text");
+        assert!(node.wait().expect("it ends").success(), "{last}");
+        serde_json::from_str(&last).expect("JSON")
+    }
+}
+
+#[test]
+fn a_thousand_subscribers_see_each_change_once_and_in_order() {
+    let state = tempfile::tempdir().unwrap();
+    let system = System::up(state.path(), &["--fresh"]).unwrap();
+    let operator = system.token("operator", None).unwrap();
+    receive(&system, &operator, "LIVE-1", 10);
+    let mut crowd = Crowd::of(&system, &operator, "live-1");
+    let place =
+        "mutation ($input: PlaceOrderInput!) { placeOrder(input: $input, await: COMMITTED) { outcome { status } } }";
+    let lines = json!([{"sku": "LIVE-1", "quantity": 2, "unitPrice": "2.50"}]);
+    let input = json!({"orderId": "live-1", "customerId": "ann", "lines": lines});
+    let placed = system.data("orders", &operator, place, json!({"input": input})).unwrap();
+    assert_eq!(placed["placeOrder"]["outcome"]["status"], "COMMITTED", "{placed}");
+    // Whoever was about to push dies: it is pushed by the process that follows.
+    let killed = system.kill("func-orders-query").unwrap();
+    system.restarted("func-orders-query", killed).unwrap();
+    crowd.step("2");
+
+    // All connections are lost, and the order changes while nobody listens.
+    crowd.step("break");
+    let cancel = r#"mutation { cancelOrder(input: {orderId: "live-1", reason: "too dear"}, await: COMMITTED) { outcome { status } } }"#;
+    let cancelled = system.data("orders", &operator, cancel, json!({})).unwrap();
+    assert_eq!(cancelled["cancelOrder"]["outcome"]["status"], "COMMITTED", "{cancelled}");
+    crowd.step("3");
+    crowd.step("back");
+    let end = crowd.end();
+    let seen = json!([null, "PLACED", "CONFIRMED", "CANCELLED"]);
+    assert_eq!(end["seen"], json!([{"seen": seen, "subscribers": SUBSCRIBERS}]), "{end}");
+    assert!(end["connections"].as_u64().is_some_and(|connections| connections >= 2), "{end}");
+}
+
+#[test]
+fn a_person_places_an_order_and_sees_it_confirmed() {
+    let state = tempfile::tempdir().unwrap();
+    let system = System::up(state.path(), &["--fresh"]).unwrap();
+    let operator = system.token("operator", None).unwrap();
+    receive(&system, &operator, "BROWSER-1", 10);
+    let browser = std::env::var("SKEIN_BROWSER").unwrap_or_else(|_| "chromium".to_owned());
+    let mut shop = node("shop.mjs");
+    shop.args([&browser, system.url()]);
+    // Where somebody wants to look.
+    shop.args(std::env::var_os("SKEIN_SCREENSHOT"));
+    let output = shop.stderr(Stdio::inherit()).output().expect("Node.js");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let seen: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(seen["same"], true, "the page was not loaded again: {seen}");
+    assert_eq!((&seen["rows"], &seen["orders"]), (&json!(1), &json!("1")), "{seen}");
+    let states = seen["states"].as_array().unwrap();
+    assert!([json!(["PLACED", "CONFIRMED"]), json!(["CONFIRMED"])].contains(&json!(states)), "{seen}");
+    assert!(seen["refusal"].as_str().is_some_and(|text| text.contains("decimal")), "{seen}");
+    assert_eq!(seen["problems"], json!([]), "{seen}");
+}

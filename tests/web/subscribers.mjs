@@ -1,0 +1,81 @@
+// Many subscribers of one order. Arguments: where npm's packages are, the gateway, a token, the order, how many.
+// It reads a line for each step: `reconnect` breaks all connections without a word; a number waits until everybody has
+// heard of that many changes. It prints a line when a step is done, and at the end what everybody saw.
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { Live } from '../../gateway/site/shop/live.js';
+
+const [packages, gateway, token, order, count] = process.argv.slice(2);
+const signalR = createRequire(join(packages, 'package.json'))('@microsoft/signalr');
+
+// The sockets, to be broken as a network breaks them.
+const sockets = new Set();
+const WebSocket = createRequire(createRequire(join(packages, 'package.json')).resolve('@microsoft/signalr'))('ws');
+class Socket extends WebSocket {
+  constructor(...arguments_) {
+    super(...arguments_);
+    sockets.add(this);
+    this.on('close', () => sockets.delete(this));
+  }
+}
+
+const clients = [];
+for (let n = 0; n < Number(count); n++) {
+  const client = { seen: [], connections: 0, refused: null };
+  client.live = new Live({
+    signalR: {
+      ...signalR,
+      HubConnectionBuilder: class extends signalR.HubConnectionBuilder {
+        withUrl(url, options) {
+          return super.withUrl(url, { ...options, WebSocket: Socket });
+        }
+      },
+    },
+    url: `${gateway}/orders/subscriptions`,
+    token: () => token,
+    onState: (state) => { if (state === 'connected') client.connections += 1; },
+  });
+  client.live.subscribe(
+    { query: 'subscription ($id: ID!) { order(id: $id) { status } }', variables: { id: order } },
+    (payloads) => { for (const { data } of payloads) client.seen.push(data?.order?.status ?? null); },
+    (errors) => { client.refused = errors; },
+  );
+  clients.push(client);
+}
+
+const until = async (what, holds) => {
+  const end = Date.now() + 120_000;
+  while (!clients.every(holds)) {
+    if (Date.now() > end) {
+      const late = clients.filter((client) => !holds(client));
+      throw new Error(`${what}: ${late.length} of ${clients.length} are late, as ${JSON.stringify(late[0].seen)}, ${JSON.stringify(late[0].refused)}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+};
+
+await Promise.all(clients.map((client) => client.live.start()));
+await until('the beginning', (client) => client.seen.length >= 1);
+console.log('subscribed');
+for await (const line of createInterface({ input: process.stdin })) {
+  if (line === 'break') {
+    for (const socket of sockets) socket.terminate();
+  } else if (line === 'back') {
+    const before = clients.map((client) => client.connections);
+    await until('everybody is back', (client) => client.connections >= 2 || before === undefined);
+  } else {
+    await until(`${line} changes`, (client) => client.seen.length > Number(line));
+  }
+  console.log(line);
+}
+const different = new Map();
+for (const client of clients) {
+  const seen = JSON.stringify(client.seen);
+  different.set(seen, (different.get(seen) ?? 0) + 1);
+}
+console.log(JSON.stringify({
+  seen: [...different].map(([seen, subscribers]) => ({ seen: JSON.parse(seen), subscribers })),
+  connections: Math.min(...clients.map((client) => client.connections)),
+}));
+await Promise.all(clients.map((client) => client.live.stop()));
