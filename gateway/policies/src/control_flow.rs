@@ -4,7 +4,7 @@ use crate::document::{GlobalPolicy, Policy, Tier};
 use crate::expression::Expression;
 use crate::fragments;
 use crate::problem::{TRACE_ID, problem};
-use crate::section::Steps;
+use crate::section::{Inbound, Section, Steps};
 use crate::statement::{
     AuthenticationManagedIdentity, Choose, Cors, ForwardRequest, IncludeFragment, QuotaByKey, RateLimitByKey,
     RewriteUri, SetBackendService, SetHeader, ValidateJwt,
@@ -91,6 +91,31 @@ impl ControlFlow {
     #[must_use]
     pub fn calls_per_day(self, calls: u64) -> Self {
         ControlFlow { calls_per_day: Some(calls), ..self }
+    }
+
+    /// Who asks is proved, and limits hold.
+    fn admitted(&self, section: Section<Inbound>, tier: Tier) -> Section<Inbound> {
+        let counts = tier == Tier::StandardV2;
+        let subject = || Expression::single("((Jwt)context.Variables[\"token\"]).Subject");
+        let rate = RateLimitByKey { calls: self.calls_per_minute, renewal_seconds: 60, key: subject() };
+        let quota = self.calls_per_day.map(|calls| QuotaByKey { calls, renewal_seconds: 86_400, key: subject() });
+        let authenticated = ValidateJwt::bearer(OPENID_CONFIG)
+            .audience(AUDIENCE)
+            .issuer(ISSUER)
+            .clock_skew(CLOCK_SKEW_SECONDS)
+            .output("token");
+        section.then(authenticated).then_if(counts.then_some(rate)).then_if(quota.filter(|_| counts))
+    }
+
+    /// The policy of the API where clients learn how to connect for subscriptions: the query app tells them.
+    pub fn subscriptions(&self, tier: Tier) -> Policy {
+        Policy::new().inbound(|section| {
+            self.admitted(section, tier)
+                .then(IncludeFragment::of(&fragments::principal()))
+                .then(SetBackendService::Backend(self.query_backend.clone()))
+                .then(RewriteUri { template: "/negotiate".into(), copy_unmatched_params: false })
+                .then(AuthenticationManagedIdentity::for_resource(APP_AUDIENCE))
+        })
     }
 
     /// The policy of the service's API.

@@ -80,6 +80,7 @@ impl Run<'_> {
     fn local_values(&self) -> Map<String, Value> {
         let mut values = Map::new();
         if self.client.is_local() {
+            values.insert("signalrUrl".into(), "http://{0}".into());
             values.insert("siteUrl".into(), format!("{}/sites/{{0}}", self.environment.endpoint).into());
         }
         values

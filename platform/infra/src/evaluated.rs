@@ -45,6 +45,7 @@ impl World {
             "Microsoft.ServiceBus/namespaces" => {
                 properties["serviceBusEndpoint"] = format!("http://planes/servicebus/{name}/").into();
             }
+            "Microsoft.SignalRService/signalR" => properties["hostName"] = format!("planes/signalr/{name}").into(),
             "Microsoft.EventGrid/topics" => {
                 properties["endpoint"] = format!("http://planes/eventgrid/{name}/api/events").into();
             }
@@ -122,6 +123,7 @@ fn deployed(graph: &Graph, operators: &str) -> World {
                 given.insert(name.clone(), json!({"value": value}));
             }
         }
+        given.insert("signalrUrl".to_owned(), json!({"value": "http://{0}"}));
         given.insert("siteUrl".to_owned(), json!({"value": "http://planes/sites/{0}"}));
         given.insert("operatorsId".to_owned(), json!({"value": operators}));
         given.insert("introspection".to_owned(), json!({"value": "true"}));

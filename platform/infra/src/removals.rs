@@ -19,7 +19,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use serde_json::{Map, Value, json};
 use skein_arm::Error;
-use skein_host::{CommandSettings, QuerySettings, RouterSettings};
+use skein_host::{CommandSettings, LiveSettings, QuerySettings, RouterSettings};
 use skein_local::access::{Action, Authorizer, Place};
 use skein_local::broker::{self, Broker, QueueSettings, SystemClock};
 use skein_local::control::{self, Addresses, Control, Host, Hosting};
@@ -165,6 +165,7 @@ impl Bench {
                     "environment" => json!("test"),
                     "location" => json!("westeurope"),
                     "operatorsId" => json!(OPERATORS),
+                    "signalrUrl" => json!("http://{0}"),
                     "siteUrl" => json!(format!("{PLANES}/sites/{{0}}")),
                     "introspection" => json!("true"),
                     "tokenAudience" => json!(GATEWAY_AUDIENCE),
@@ -496,9 +497,30 @@ impl Bench {
                     let sources = self.graph.sources(service).into_iter();
                     let sources = sources.map(|(category, owner)| (category.to_owned(), owner.to_owned())).collect();
                     probes.add(format!("{binary}: sources"), expected(settings.sources, sources));
+                    if service.subscriptions {
+                        probes.add(format!("{binary}: subscriptions"), self.hub(service, principal, settings.live));
+                    }
                 }
             },
         }
+    }
+
+    /// Whether the app knows its hub, and may use it.
+    fn hub(&self, service: &Service, principal: &str, live: Option<LiveSettings>) -> Result<(), String> {
+        let live = live.ok_or("nobody says where the hub is")?;
+        let signalr = self.one("Microsoft.SignalRService/signalR");
+        let name = text(&signalr, "/name");
+        let endpoint = format!("{PLANES}/signalr/{name}");
+        let principal_id = text(&signalr, "/identity/principalId").to_owned();
+        expected(live, LiveSettings { endpoint, hub: service.name.clone(), principal: principal_id })?;
+        let templates = signalr["properties"]["upstream"]["templates"].as_array().cloned().unwrap_or_default();
+        let upstream = templates.iter().find(|template| text(template, "/hubPattern") == service.name);
+        let url = format!("{PLANES}/sites/{}/api/signalr", self.deployed(service, App::Query).site);
+        expected(upstream.map(|upstream| text(upstream, "/urlTemplate")), Some(url.as_str()))?;
+        for action in [Action::ClientToken, Action::GroupRead, Action::GroupSend, Action::UserWrite] {
+            self.decide(principal, action, &Place::signalr(name))?;
+        }
+        Ok(())
     }
 
     /// What both apps of a service need.

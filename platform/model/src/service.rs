@@ -31,6 +31,9 @@ pub struct Service {
     /// Whether it seals personal data: it then has a table of persons' keys, and a key in the vault that wraps them.
     #[serde(default)]
     pub personal: bool,
+    /// Whether clients may follow its views: its query app then lets them connect to the service's hub.
+    #[serde(default)]
+    pub subscriptions: bool,
     /// Which Service Bus namespace its queues are in. A queue never moves: fixed once messages are on their way.
     #[serde(default)]
     pub bus: Bus,
@@ -198,6 +201,9 @@ impl Service {
 
     /// The table that keeps why a message failed.
     pub const FAULTS_TABLE: &str = skein_core::handler::FAULTS_TABLE;
+    /// The route of what SignalR passes on.
+    pub const UPSTREAM: &'static str = "signalr";
+
     /// The table of persons' keys, in the first storage account. It is left out of backups and exports.
     pub const PERSONS: &'static str = skein_core::personal::PERSONS_TABLE;
 
@@ -231,6 +237,7 @@ impl Service {
             shards: 1,
             limits: Limits::default(),
             personal: false,
+            subscriptions: false,
             bus: Bus::Own,
             place: Place::here(),
         }
@@ -272,6 +279,16 @@ impl Service {
     #[must_use]
     pub fn personal(mut self) -> Self {
         self.personal = true;
+        self
+    }
+
+    /// The service, with subscriptions to its live views.
+    #[must_use]
+    pub fn subscriptions(mut self) -> Self {
+        self.subscriptions = true;
+        insert(&mut self.tables, skein_core::views::SUBSCRIPTIONS_TABLE.to_owned());
+        self.query.functions.push(Function::http("negotiate", "POST", "negotiate"));
+        self.query.functions.push(Function::http("signalr", "POST", Service::UPSTREAM));
         self
     }
 

@@ -11,6 +11,8 @@ pub enum PolicyOf<'a> {
     Gateway,
     /// Of a service's API: its control flow.
     Service(&'a Service),
+    /// Of the API where clients of a service learn how to connect for subscriptions.
+    Subscriptions(&'a Service),
     /// Of the API of all services, which the router answers, whatever kind of operation it is asked for.
     Graph(&'a FunctionApp),
 }
@@ -23,14 +25,17 @@ pub fn policy_xml(of: PolicyOf<'_>, tier: Tier) -> Result<String, PolicyError> {
     match of {
         PolicyOf::Gateway => gateway(tier).print(tier),
         PolicyOf::Graph(router) => ControlFlow::between(&router.binary, &router.binary).policy(tier).print(tier),
-        PolicyOf::Service(service) => {
-            let limits = service.limits;
-            let flow = ControlFlow::between(&service.command.binary, &service.query.binary)
-                .calls_per_minute(limits.calls_per_minute.into());
-            let flow = limits.calls_per_day.into_iter().fold(flow, |flow, calls| flow.calls_per_day(calls.into()));
-            flow.policy(tier).print(tier)
-        }
+        PolicyOf::Service(service) => flow(service).policy(tier).print(tier),
+        PolicyOf::Subscriptions(service) => flow(service).subscriptions(tier).print(tier),
     }
+}
+
+/// What happens to the requests of a service's clients.
+fn flow(service: &Service) -> ControlFlow {
+    let limits = service.limits;
+    let flow = ControlFlow::between(&service.command.binary, &service.query.binary)
+        .calls_per_minute(limits.calls_per_minute.into());
+    limits.calls_per_day.into_iter().fold(flow, |flow, calls| flow.calls_per_day(calls.into()))
 }
 
 /// A shared fragment.
@@ -78,6 +83,10 @@ pub(crate) fn files(graph: &Graph) -> Result<Vec<(String, String)>, PolicyError>
         files.push((format!("{folder}/{}.xml", Gateway::GRAPH), graph_xml));
         for service in graph.gateway.services.iter().filter_map(|name| graph.service(name)) {
             files.push((format!("{folder}/{}.xml", service.name), policy_xml(PolicyOf::Service(service), tier)?));
+            if service.subscriptions {
+                let xml = policy_xml(PolicyOf::Subscriptions(service), tier)?;
+                files.push((format!("{folder}/{}-subscriptions.xml", service.name), xml));
+            }
         }
     }
     files.sort();
@@ -89,6 +98,7 @@ pub(crate) struct Policies {
     gateway: [String; 2],
     graph: [String; 2],
     services: Vec<(String, [String; 2])>,
+    subscriptions: Vec<(String, [String; 2])>,
     pub(crate) fragments: Vec<FragmentXml>,
 }
 
@@ -100,10 +110,13 @@ impl Policies {
         };
         let services = graph.services.iter();
         let services = services.map(|service| Ok((service.name.clone(), both(PolicyOf::Service(service))?)));
+        let followed = graph.services.iter().filter(|service| service.subscriptions);
+        let followed = followed.map(|service| Ok((service.name.clone(), both(PolicyOf::Subscriptions(service))?)));
         Ok(Policies {
             gateway: both(PolicyOf::Gateway)?,
             graph: both(PolicyOf::Graph(&graph.gateway.router))?,
             services: services.collect::<Result<_, PolicyError>>()?,
+            subscriptions: followed.collect::<Result<_, PolicyError>>()?,
             fragments: fragments()?,
         })
     }
@@ -116,6 +129,12 @@ impl Policies {
     /// The policy of the API of all services, by the parameter that names the tier.
     pub(crate) fn graph(&self, tier: &Of<Text>) -> Of<Text> {
         by_tier(tier, &self.graph)
+    }
+
+    /// The policy of a service's subscriptions; nothing where it has none.
+    pub(crate) fn subscriptions(&self, name: &str, tier: &Of<Text>) -> Of<Text> {
+        let found = self.subscriptions.iter().find(|(service, _)| service == name);
+        found.map_or_else(|| Of::from(""), |(_, texts)| by_tier(tier, texts))
     }
 
     /// A service's policy; nothing where the service is not of the graph.

@@ -22,6 +22,8 @@ pub enum Role {
     KeyUser,
     /// Reads the value of a secret.
     SecretsUser,
+    /// Lets clients of a hub in, and sends to them.
+    SignalRApi,
     /// Sends telemetry.
     MetricsPublisher,
     /// Reads and writes rows.
@@ -32,7 +34,7 @@ pub enum Role {
 
 impl Role {
     /// Every role in use.
-    pub const ALL: [Role; 10] = [
+    pub const ALL: [Role; 11] = [
         Role::BlobContributor,
         Role::BlobOwner,
         Role::EventSender,
@@ -40,6 +42,7 @@ impl Role {
         Role::QueueSender,
         Role::KeyUser,
         Role::SecretsUser,
+        Role::SignalRApi,
         Role::MetricsPublisher,
         Role::TableContributor,
         Role::TableReader,
@@ -55,6 +58,7 @@ impl Role {
             Role::QueueSender => "Azure Service Bus Data Sender",
             Role::KeyUser => "Key Vault Crypto Service Encryption User",
             Role::SecretsUser => "Key Vault Secrets User",
+            Role::SignalRApi => "SignalR REST API Owner",
             Role::MetricsPublisher => "Monitoring Metrics Publisher",
             Role::TableContributor => "Storage Table Data Contributor",
             Role::TableReader => "Storage Table Data Reader",
@@ -71,6 +75,7 @@ impl Role {
             Role::QueueSender => "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39",
             Role::KeyUser => "e147488a-f6f5-4113-8e2d-b22465e65bf6",
             Role::SecretsUser => "4633458b-17de-408a-b874-0445c86b69e6",
+            Role::SignalRApi => "fd53cd77-2268-407a-8f46-7e7863d0f521",
             Role::MetricsPublisher => "3913510d-42f4-4e42-8a64-420c390055eb",
             Role::TableContributor => "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3",
             Role::TableReader => "76199698-9eea-4c19-bc75-cec21354c6b6",
@@ -99,6 +104,8 @@ pub enum Thing {
     Key(String),
     /// A secret of the vault.
     Secret(String),
+    /// SignalR.
+    SignalR,
 }
 
 impl fmt::Display for Thing {
@@ -113,6 +120,7 @@ impl fmt::Display for Thing {
             Thing::Insights => f.write_str("Application Insights"),
             Thing::Key(name) => write!(f, "the key {name}"),
             Thing::Secret(name) => write!(f, "the secret {name}"),
+            Thing::SignalR => f.write_str("SignalR"),
         }
     }
 }

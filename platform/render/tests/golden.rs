@@ -15,11 +15,11 @@ fn graph() -> Graph {
         Platform { system: "skein".into(), delivery_attempts: 30, event_minutes: 1440, place: Place::here() };
     let gateway =
         Gateway::new(vec!["desk".into()], "type Query {\n\tticket: String\n}\n\nschema {\n\tquery: Query\n}\n");
-    let mut desk = Service::new("desk").sends_to("hall").personal();
+    let mut desk = Service::new("desk").sends_to("hall").personal().subscriptions();
     desk.publishes = vec![published("desk.TicketOpened.v1", "ticket")];
     desk.handles = vec![handled("tickets", &["ticket"]), handled("greet", &["ticket", "guest"])];
     desk.limits = Limits { calls_per_minute: 120, calls_per_day: Some(50_000) };
-    desk.tables = vec!["reactions".into(), "tickets".into()];
+    desk.tables = vec!["reactions".into(), "subscriptions".into(), "tickets".into()];
     let mut hall = Service::new("hall").shared_bus();
     hall.publishes = vec![published("hall.GuestCame.v1", "guest")];
     hall.handles = vec![handled("seats", &["ticket"])];
@@ -134,9 +134,11 @@ fn who_may_do_what() {
         desk-query: Key Vault Crypto Service Encryption User on the key desk
         desk-query: Key Vault Secrets User on the secret appinsights-connection-string
         desk-query: Monitoring Metrics Publisher on Application Insights
+        desk-query: SignalR REST API Owner on SignalR
         desk-query: Storage Blob Data Owner on the host's storage of desk-query
         desk-query: Storage Table Data Contributor on the table faults of stskeindesk
         desk-query: Storage Table Data Contributor on the table reactions of stskeindesk
+        desk-query: Storage Table Data Contributor on the table subscriptions of stskeindesk
         desk-query: Storage Table Data Contributor on the table tickets of stskeindesk
         desk-query: Storage Table Data Reader on the table persons of stskeindesk
         gateway-router: Key Vault Secrets User on the secret appinsights-connection-string

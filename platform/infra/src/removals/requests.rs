@@ -88,6 +88,13 @@ impl Bench {
             }
             let name = format!("gateway: lets nobody ask {}", service.name);
             outcomes.insert(name, self.refused(&programs, &format!("/{}/graphql", service.name)).await);
+            if service.subscriptions {
+                let path = format!("/{}/subscriptions/negotiate", service.name);
+                let outcome = self.reaches(&programs, &path, &service.query, "negotiate", "").await;
+                outcomes.insert(format!("gateway: lets customers follow {}", service.name), outcome);
+                let name = format!("gateway: lets nobody follow {}", service.name);
+                outcomes.insert(name, self.refused(&programs, &path).await);
+            }
         }
         let (router, path) = (&self.graph.gateway.router, format!("/{}", Gateway::GRAPH));
         for (kind, document) in [("mutations", "mutation { a }"), ("queries", "{ a }")] {
@@ -108,6 +115,18 @@ impl Bench {
     }
 
     async fn routed(&self, programs: &Programs, path: &str, app: &FunctionApp, document: &str) -> Result<(), String> {
+        self.reaches(programs, path, app, "graphql", document).await
+    }
+
+    /// Whether a customer's request reaches a function of the app.
+    async fn reaches(
+        &self,
+        programs: &Programs,
+        path: &str,
+        app: &FunctionApp,
+        function: &str,
+        document: &str,
+    ) -> Result<(), String> {
         let outside = Outside { bench: self, forwarded: Mutex::default() };
         let request = Self::query(path, document).header("authorization", format!("Bearer {}", self.customer()));
         let request = request.body(json!({"query": document}).to_string().into()).unwrap();
@@ -116,7 +135,7 @@ impl Bench {
         let forwarded = forwarded.ok_or_else(|| format!("{}: {:?}", answer.status(), answer.body()))?;
         let start = format!("{PLANES}/sites/func-{}-", app.binary);
         let url = forwarded.uri().to_string();
-        if !url.starts_with(&start) || !url.ends_with("/api/graphql") {
+        if !url.starts_with(&start) || !url.ends_with(&format!("/api/{function}")) {
             return Err(format!("it goes to {url}"));
         }
         let header =

@@ -35,8 +35,9 @@ use skein_model::azure::frontdoor::{
 };
 use skein_model::azure::keyvault::{Secret, Vault};
 use skein_model::azure::signalr::{
-    Flag, ManagedIdentity, ManagedIdentityType, ResourceSku, SignalR, SignalRCorsSettings, SignalRFeature, SignalRKind,
-    SignalRProperties, SignalRTlsSettings,
+    Flag, ManagedIdentity, ManagedIdentitySettings, ManagedIdentityType, ResourceSku, ServerlessUpstreamSettings,
+    SignalR, SignalRCorsSettings, SignalRFeature, SignalRKind, SignalRProperties, SignalRTlsSettings,
+    UpstreamAuthSettings, UpstreamAuthSettingsType, UpstreamTemplate,
 };
 use skein_model::azure::storage::SkuName as StorageSkuName;
 use skein_model::azure::{msi, resources};
@@ -73,6 +74,8 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
             .one_of(&["Free_F1", "Standard_S1"])
             .or("Free_F1"),
     );
+    let about = "The address of SignalR, with {0} where its host name stands.";
+    let signalr_url = template.parameter(Parameter::new::<Text>("signalrUrl", about).or("https://{0}"));
     let authority = || format("{0}{1}/v2.0", [environment().authentication().login_endpoint(), tenant().tenant_id()]);
     let issuer =
         template.parameter(Parameter::new::<Text>("tokenIssuer", "Who issues the clients' tokens.").or(authority()));
@@ -116,6 +119,9 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
     let email = nested.pass::<Text>("publisherEmail", email);
     let publisher = nested.pass::<Text>("publisherName", publisher);
     let signalr_tier = nested.pass::<Text>("signalrTier", signalr_tier);
+    let signalr_url = nested.pass::<Text>("signalrUrl", signalr_url);
+    let app_url_inside = nested.pass::<Text>("siteUrl", &app_url);
+    let app_audience_inside = nested.pass::<Text>("appAudience", &app_audience);
     let redundancy = Of::trust(Value::from(
         nested.pass::<Text>("storageRedundancy", Of::<Text>::trust(Value::from(redundancy.clone()))),
     ));
@@ -237,7 +243,28 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
     diagnose(inner, &profile, &workspace, true);
 
     let site_url = join([Expr::from("https://"), endpoint.deployed().properties().host_name().into()]);
-    let properties = SignalRProperties::new()
+    // What a hub passes on goes to the query app of its service, whose address follows from its name.
+    let upstreams: Vec<_> = graph
+        .services
+        .iter()
+        .filter(|service| service.subscriptions)
+        .map(|service| {
+            let site = format(&app_url_inside, [inside.unique(&inside.names.site(&service.query))]);
+            let url = join([Expr::from(site), format!("/api/{}", skein_model::Service::UPSTREAM).into()]);
+            let identity = ManagedIdentitySettings::new().resource(&app_audience_inside);
+            let auth = UpstreamAuthSettings::new()
+                .r#type(UpstreamAuthSettingsType::ManagedIdentity)
+                .managed_identity(identity);
+            let patterns = UpstreamTemplate::new(url).hub_pattern(service.name.as_str()).category_pattern("*");
+            patterns.event_pattern("*").auth(auth)
+        })
+        .collect();
+    let properties = SignalRProperties::new();
+    let properties = match upstreams.is_empty() {
+        true => properties,
+        false => properties.upstream(ServerlessUpstreamSettings::new().templates(upstreams)),
+    };
+    let properties = properties
         .features([SignalRFeature::new(Flag::ServiceMode, "Serverless")])
         .disable_local_auth(true)
         .disable_aad_auth(false)
@@ -268,7 +295,9 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
         ("routerClientId", identity.deployed().properties().client_id()),
         ("routerId", identity.id()),
         ("routerPrincipalId", identity.deployed().properties().principal_id()),
+        ("signalrEndpoint", format(&signalr_url, [signalr.deployed().properties().host_name()])),
         ("signalrName", signalr.name()),
+        ("signalrPrincipalId", signalr.deployed().identity().principal_id()),
         ("siteAccount", account.name()),
         ("siteUrl", site_url),
     ];

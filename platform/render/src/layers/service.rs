@@ -16,6 +16,7 @@ use skein_model::azure::eventgrid::{
 };
 use skein_model::azure::keyvault::{Key, KeyOps, KeyProperties, Kty, Secret, Vault};
 use skein_model::azure::servicebus::{Namespace, Queue, SBQueueProperties};
+use skein_model::azure::signalr::SignalR;
 use skein_model::azure::storage::{Table, TableService};
 use skein_model::azure::{msi, resources};
 use skein_model::{App, Bus, Graph, Service, Trigger};
@@ -77,6 +78,8 @@ pub(super) fn layer(graph: &Graph, service: &Service, policies: &Policies) -> La
         service,
         &mut nested,
         &given,
+        &identities,
+        &mut grants,
         policies,
         own.urls.iter().map(|(app, url)| (*app, deployment.output(url))).collect(),
     );
@@ -131,6 +134,8 @@ struct Given {
     gateway_principal_id: Of<Text>,
     /// The principal of the gateway's router, for a service that it asks.
     router_principal_id: Option<Of<Text>>,
+    /// SignalR's name, endpoint and principal, for a service with subscriptions.
+    signalr: Option<[Of<Text>; 3]>,
     registration: Registration,
     site_url: Of<Text>,
     introspection: Of<Text>,
@@ -175,6 +180,13 @@ impl Given {
                     "routerPrincipalId",
                     "The principal that calls the apps for the graph of all services.",
                 )
+            }),
+            signalr: service.subscriptions.then(|| {
+                [
+                    gateway(template, "signalrName", "The name of SignalR."),
+                    gateway(template, "signalrEndpoint", "The address of SignalR."),
+                    gateway(template, "signalrPrincipalId", "The principal of SignalR's identity."),
+                ]
             }),
             registration: Registration {
                 client_id: said(template, "appClientId", "The client id of the function apps' Entra application."),
@@ -358,6 +370,10 @@ impl Own {
             topic: nested.pass("topicEndpoint", &given.topic_endpoint),
             site_url: nested.pass("siteUrl", &given.site_url),
             vault_uri: given.vault_uri.as_ref().map(|uri| nested.pass::<Text>("vaultUri", uri)),
+            signalr: given.signalr.as_ref().map(|[_, endpoint, principal]| {
+                let endpoint = nested.pass::<Text>("signalrEndpoint", endpoint);
+                (endpoint, nested.pass::<Text>("signalrPrincipalId", principal))
+            }),
             inside: &inside,
         };
         let places = APPS.into_iter().fold(places, |mut places, app| {
@@ -402,6 +418,10 @@ impl Own {
             if *app == App::Command {
                 // The query app asks for outcomes, on one route.
                 callers.push(places.principal_id(App::Query));
+            }
+            if let (App::Query, Some((_, hub))) = (app, &places.signalr) {
+                // The hub passes on what its clients ask.
+                callers.push(hub.clone());
             }
             let parts = AppParts {
                 binary,
@@ -592,7 +612,21 @@ fn subscription(
 }
 
 /// What the service puts into the gateway's group: its API, its backends and its policy.
-fn in_gateway(service: &Service, nested: &mut Nested, given: &Given, policies: &Policies, urls: Vec<(App, Of<Text>)>) {
+fn in_gateway(
+    service: &Service,
+    nested: &mut Nested,
+    given: &Given,
+    identities: &Identities,
+    grants: &mut Vec<Grant>,
+    policies: &Policies,
+    urls: Vec<(App, Of<Text>)>,
+) {
+    if let Some([name, ..]) = &given.signalr {
+        let name = nested.pass::<Text>("signalrName", name);
+        let principal = identities.pass(nested, service, App::Query);
+        let signalr = nested.template.existing::<SignalR>("signalr", name);
+        assign(&mut nested.template, grants, &principal, Role::SignalRApi, &signalr, Thing::SignalR);
+    }
     let name = nested.pass::<Text>("gatewayName", &given.gateway_name);
     let gateway = nested.template.existing::<apimanagement::Service>("gateway", name);
     let mut backends = Vec::new();
@@ -622,7 +656,23 @@ fn in_gateway(service: &Service, nested: &mut Nested, given: &Given, policies: &
     let properties = PolicyContractProperties::new(policies.service(&service.name, &tier))
         .format(PolicyContractPropertiesFormat::Xml);
     nested.template.child("policy", &api, "policy", ApiPolicy::new().properties(properties));
-    for backend in backends {
-        nested.template.after("policy", &backend);
+    for backend in &backends {
+        nested.template.after("policy", backend);
+    }
+    if service.subscriptions {
+        let name = format!("{}-subscriptions", service.name);
+        let properties = ApiProperties::new(format!("{}/subscriptions", service.name))
+            .display_name(name.as_str())
+            .protocols([Protocols::Https])
+            .subscription_required(false);
+        let api = nested.template.child("subscriptions", &gateway, name, Api::new().properties(properties));
+        let properties = OperationContractProperties::new("How to connect", "POST", "/negotiate");
+        nested.template.child("negotiate", &api, "negotiate", ApiOperation::new().properties(properties));
+        let properties = PolicyContractProperties::new(policies.subscriptions(&service.name, &tier))
+            .format(PolicyContractPropertiesFormat::Xml);
+        nested.template.child("subscriptionsPolicy", &api, "policy", ApiPolicy::new().properties(properties));
+        for backend in &backends {
+            nested.template.after("subscriptionsPolicy", backend);
+        }
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Computed<'a> {
     pub topic: Of<Text>,
     pub site_url: Of<Text>,
     pub vault_uri: Option<Of<Text>>,
+    /// The endpoint of SignalR and the principal of its identity, for a service with subscriptions.
+    pub signalr: Option<(Of<Text>, Of<Text>)>,
     pub inside: &'a Inside<'a>,
 }
 
@@ -119,6 +121,11 @@ impl Computed<'_> {
                     self.graph.sources(service).into_iter().map(|(category, owner)| format!("{category}={owner}"));
                 set("SKEIN_SOURCES", text(&sources.collect::<Vec<_>>().join(",")), vec![]);
                 set("SKEIN_COMMAND_APP", self.site_url(service, App::Command), vec![]);
+                if let Some((endpoint, principal)) = &self.signalr {
+                    set("SKEIN_SIGNALR", endpoint.clone(), vec![(Role::SignalRApi, Thing::SignalR)]);
+                    set("SKEIN_SIGNALR_HUB", text(&service.name), vec![]);
+                    set("SKEIN_SIGNALR_PRINCIPAL_ID", principal.clone(), vec![]);
+                }
             }
         }
         for function in &service.app(app).functions {

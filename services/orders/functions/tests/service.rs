@@ -8,7 +8,6 @@ use orders_functions::{commands, queries};
 use skein::core::personal::{KeyRing, PERSONS_TABLE};
 use skein::core::ports::TableStore;
 use skein::core::store::{EVENTS_TABLE, Outcome};
-use skein::core::views::SUBSCRIPTIONS_TABLE;
 use skein::core::{AggregateId, CommandId, Fault, Principal, encode_key};
 use skein::graphql::OutcomeReader;
 use skein::host::{LiveSettings, Settings};
@@ -64,7 +63,7 @@ pub fn query_settings() -> QuerySettings {
 
 fn store() -> Arc<dyn TableStore> {
     let described = orders_infra::service();
-    let tables: Vec<&str> = [EVENTS_TABLE, "faults", PERSONS_TABLE, SUBSCRIPTIONS_TABLE]
+    let tables: Vec<&str> = [EVENTS_TABLE, "faults", PERSONS_TABLE]
         .into_iter()
         .chain(described.tables.iter().map(String::as_str))
         .collect();
@@ -79,7 +78,13 @@ pub fn ports() -> Ports {
 pub fn query_ports() -> QueryPorts {
     let nowhere = FunctionsHost::of(([127, 0, 0, 1], 0).into());
     let queue = Arc::new(MemoryQueue::default());
-    QueryPorts { store: store(), queue, outcomes: Arc::new(CommandApp(nowhere)), clock: ManualClock::new(), hub: None }
+    QueryPorts {
+        store: store(),
+        queue,
+        outcomes: Arc::new(CommandApp(nowhere)),
+        clock: ManualClock::new(),
+        hub: Some(Arc::<MemoryHub>::default()),
+    }
 }
 
 /// Asks the command app for outcomes, as the query app's identity.

@@ -19,4 +19,5 @@ pub fn service() -> Service {
         .view::<CustomerTotals>()
         .reaction::<ConfirmOrBackorder>()
         .personal()
+        .subscriptions()
 }

@@ -75,6 +75,18 @@ param gatewayPrincipalId string
 @metadata({ from: 'gateway.routerPrincipalId' })
 param routerPrincipalId string
 
+@description('The name of SignalR.')
+@metadata({ from: 'gateway.signalrName' })
+param signalrName string
+
+@description('The address of SignalR.')
+@metadata({ from: 'gateway.signalrEndpoint' })
+param signalrEndpoint string
+
+@description('The principal of SignalR\'s identity.')
+@metadata({ from: 'gateway.signalrPrincipalId' })
+param signalrPrincipalId string
+
 @description('The client id of the function apps\' Entra application.')
 param appClientId string
 
@@ -185,6 +197,8 @@ module service 'desk/service.bicep' = {
     topicEndpoint: topicEndpoint
     siteUrl: siteUrl
     vaultUri: vaultUri
+    signalrEndpoint: signalrEndpoint
+    signalrPrincipalId: signalrPrincipalId
     vaultName: vaultName
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
@@ -208,6 +222,9 @@ module gateway 'desk/gateway.bicep' = {
   name: 'gateway-desk'
   scope: resourceGroup(gatewayGroup)
   params: {
+    signalrName: signalrName
+    identityDeskQueryId: identityDeskQuery.id
+    identityDeskQueryPrincipalId: identityDeskQuery.properties.principalId
     gatewayName: gatewayName
     commandUrl: service.outputs.commandUrl
     queryUrl: service.outputs.queryUrl

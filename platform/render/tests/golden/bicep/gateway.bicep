@@ -31,6 +31,9 @@ param publisherName string
 ])
 param signalrTier string = 'Free_F1'
 
+@description('The address of SignalR, with {0} where its host name stands.')
+param signalrUrl string = 'https://{0}'
+
 @description('Who issues the clients\' tokens.')
 param tokenIssuer string = format('{0}{1}/v2.0', az.environment().authentication.loginEndpoint, tenant().tenantId)
 
@@ -114,6 +117,9 @@ module gateway 'gateway/gateway.bicep' = {
     publisherEmail: publisherEmail
     publisherName: publisherName
     signalrTier: signalrTier
+    signalrUrl: signalrUrl
+    siteUrl: siteUrl
+    appAudience: appAudience
     storageRedundancy: storageRedundancy
   }
 }
@@ -183,7 +189,9 @@ output gatewayPrincipalId string = gateway.outputs.gatewayPrincipalId
 output gatewayTier string = gateway.outputs.gatewayTier
 output gatewayUrl string = gateway.outputs.gatewayUrl
 output routerPrincipalId string = gateway.outputs.routerPrincipalId
+output signalrEndpoint string = gateway.outputs.signalrEndpoint
 output signalrName string = gateway.outputs.signalrName
+output signalrPrincipalId string = gateway.outputs.signalrPrincipalId
 output siteAccount string = gateway.outputs.siteAccount
 output siteUrl string = gateway.outputs.siteUrl
 

@@ -1,5 +1,11 @@
 // Rendered by `cargo xtask render`: a change here is lost with the next one.
 
+param signalrName string
+
+param identityDeskQueryId string
+
+param identityDeskQueryPrincipalId string
+
 param gatewayName string
 
 param commandUrl string
@@ -8,8 +14,23 @@ param queryUrl string
 
 param gatewayTier string
 
+resource signalr 'Microsoft.SignalRService/signalR@2024-03-01' existing = {
+  name: signalrName
+}
+
 resource gateway 'Microsoft.ApiManagement/service@2024-05-01' existing = {
   name: gatewayName
+}
+
+resource roleSignalRApiSignalrDeskQuery 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: signalr
+  name: guid(signalr.id, identityDeskQueryId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'fd53cd77-2268-407a-8f46-7e7863d0f521'))
+  properties: {
+    principalId: identityDeskQueryPrincipalId
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'fd53cd77-2268-407a-8f46-7e7863d0f521')
+    principalType: 'ServicePrincipal'
+    description: 'SignalR REST API Owner for desk-query on SignalR.'
+  }
 }
 
 resource backendDeskCommand 'Microsoft.ApiManagement/service/backends@2024-05-01' = {
@@ -76,6 +97,42 @@ resource policy 'Microsoft.ApiManagement/service/apis/policies@2024-05-01' = {
   name: 'policy'
   properties: {
     value: gatewayTier == 'Consumption' ? '<policies> <inbound> <base /> <validate-jwt header-name="Authorization" failed-validation-httpcode="401" failed-validation-error-message="a valid bearer token is required" require-expiration-time="true" require-signed-tokens="true" require-scheme="Bearer" clock-skew="60" output-token-variable-name="token"> <openid-config url="{{skein-openid-config}}" /> <audiences> <audience>{{skein-audience}}</audience> </audiences> <issuers> <issuer>{{skein-issuer}}</issuer> </issuers> </validate-jwt> <include-fragment fragment-id="skein-graphql-kind" /> <choose> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;mutation&quot;)"> <set-backend-service backend-id="desk-command" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;query&quot;)"> <set-backend-service backend-id="desk-query" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;subscription&quot;)"> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;subscriptions are not served here&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <otherwise> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;the body is no GraphQL request, or it is not certain which operation it asks for&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </otherwise> </choose> <include-fragment fragment-id="skein-principal" /> <set-header name="X-Skein-Kind" exists-action="override"> <value>@((string)context.Variables[&quot;kind&quot;])</value> </set-header> <rewrite-uri template="/graphql" copy-unmatched-params="false" /> <authentication-managed-identity resource="{{skein-app-audience}}" /> </inbound> <backend> <base /> </backend> <outbound> <base /> </outbound> <on-error> <base /> </on-error> </policies>' : '<policies> <inbound> <base /> <validate-jwt header-name="Authorization" failed-validation-httpcode="401" failed-validation-error-message="a valid bearer token is required" require-expiration-time="true" require-signed-tokens="true" require-scheme="Bearer" clock-skew="60" output-token-variable-name="token"> <openid-config url="{{skein-openid-config}}" /> <audiences> <audience>{{skein-audience}}</audience> </audiences> <issuers> <issuer>{{skein-issuer}}</issuer> </issuers> </validate-jwt> <rate-limit-by-key calls="120" renewal-period="60" counter-key="@(((Jwt)context.Variables[&quot;token&quot;]).Subject)" retry-after-header-name="Retry-After" /> <quota-by-key calls="50000" renewal-period="86400" counter-key="@(((Jwt)context.Variables[&quot;token&quot;]).Subject)" /> <include-fragment fragment-id="skein-graphql-kind" /> <choose> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;mutation&quot;)"> <set-backend-service backend-id="desk-command" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;query&quot;)"> <set-backend-service backend-id="desk-query" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;subscription&quot;)"> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;subscriptions are not served here&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <otherwise> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;the body is no GraphQL request, or it is not certain which operation it asks for&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </otherwise> </choose> <include-fragment fragment-id="skein-principal" /> <set-header name="X-Skein-Kind" exists-action="override"> <value>@((string)context.Variables[&quot;kind&quot;])</value> </set-header> <rewrite-uri template="/graphql" copy-unmatched-params="false" /> <authentication-managed-identity resource="{{skein-app-audience}}" /> </inbound> <backend> <base /> </backend> <outbound> <base /> </outbound> <on-error> <base /> </on-error> </policies>'
+    format: 'xml'
+  }
+  dependsOn: [
+    backendDeskCommand
+    backendDeskQuery
+  ]
+}
+
+resource subscriptions 'Microsoft.ApiManagement/service/apis@2024-05-01' = {
+  parent: gateway
+  name: 'desk-subscriptions'
+  properties: {
+    path: 'desk/subscriptions'
+    displayName: 'desk-subscriptions'
+    protocols: [
+      'https'
+    ]
+    subscriptionRequired: false
+  }
+}
+
+resource negotiate 'Microsoft.ApiManagement/service/apis/operations@2024-05-01' = {
+  parent: subscriptions
+  name: 'negotiate'
+  properties: {
+    displayName: 'How to connect'
+    method: 'POST'
+    urlTemplate: '/negotiate'
+  }
+}
+
+resource subscriptionsPolicy 'Microsoft.ApiManagement/service/apis/policies@2024-05-01' = {
+  parent: subscriptions
+  name: 'policy'
+  properties: {
+    value: gatewayTier == 'Consumption' ? '<policies> <inbound> <base /> <validate-jwt header-name="Authorization" failed-validation-httpcode="401" failed-validation-error-message="a valid bearer token is required" require-expiration-time="true" require-signed-tokens="true" require-scheme="Bearer" clock-skew="60" output-token-variable-name="token"> <openid-config url="{{skein-openid-config}}" /> <audiences> <audience>{{skein-audience}}</audience> </audiences> <issuers> <issuer>{{skein-issuer}}</issuer> </issuers> </validate-jwt> <include-fragment fragment-id="skein-principal" /> <set-backend-service backend-id="desk-query" /> <rewrite-uri template="/negotiate" copy-unmatched-params="false" /> <authentication-managed-identity resource="{{skein-app-audience}}" /> </inbound> <backend> <base /> </backend> <outbound> <base /> </outbound> <on-error> <base /> </on-error> </policies>' : '<policies> <inbound> <base /> <validate-jwt header-name="Authorization" failed-validation-httpcode="401" failed-validation-error-message="a valid bearer token is required" require-expiration-time="true" require-signed-tokens="true" require-scheme="Bearer" clock-skew="60" output-token-variable-name="token"> <openid-config url="{{skein-openid-config}}" /> <audiences> <audience>{{skein-audience}}</audience> </audiences> <issuers> <issuer>{{skein-issuer}}</issuer> </issuers> </validate-jwt> <rate-limit-by-key calls="120" renewal-period="60" counter-key="@(((Jwt)context.Variables[&quot;token&quot;]).Subject)" retry-after-header-name="Retry-After" /> <quota-by-key calls="50000" renewal-period="86400" counter-key="@(((Jwt)context.Variables[&quot;token&quot;]).Subject)" /> <include-fragment fragment-id="skein-principal" /> <set-backend-service backend-id="desk-query" /> <rewrite-uri template="/negotiate" copy-unmatched-params="false" /> <authentication-managed-identity resource="{{skein-app-audience}}" /> </inbound> <backend> <base /> </backend> <outbound> <base /> </outbound> <on-error> <base /> </on-error> </policies>'
     format: 'xml'
   }
   dependsOn: [

@@ -54,6 +54,10 @@ param siteUrl string
 
 param vaultUri string
 
+param signalrEndpoint string
+
+param signalrPrincipalId string
+
 param vaultName string
 
 param instanceMemoryMB int
@@ -212,6 +216,22 @@ resource roleTableContributorStore0TableReactionsDeskQuery 'Microsoft.Authorizat
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3')
     principalType: 'ServicePrincipal'
     description: 'Storage Table Data Contributor for desk-query on the table reactions of stskeindesk.'
+  }
+}
+
+resource store0TableSubscriptions 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-06-01' = {
+  parent: store0Tables
+  name: 'subscriptions'
+}
+
+resource roleTableContributorStore0TableSubscriptionsDeskQuery 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: store0TableSubscriptions
+  name: guid(store0TableSubscriptions.id, identityDeskQueryId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'))
+  properties: {
+    principalId: identityDeskQueryPrincipalId
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3')
+    principalType: 'ServicePrincipal'
+    description: 'Storage Table Data Contributor for desk-query on the table subscriptions of stskeindesk.'
   }
 }
 
@@ -968,6 +988,9 @@ resource settingsDeskQuery 'Microsoft.Web/sites/config@2024-11-01' = {
     SKEIN_PERSONS: store0.properties.primaryEndpoints.table
     SKEIN_QUERY_STORE: store0.properties.primaryEndpoints.table
     SKEIN_SERVICE: 'desk'
+    SKEIN_SIGNALR: signalrEndpoint
+    SKEIN_SIGNALR_HUB: 'desk'
+    SKEIN_SIGNALR_PRINCIPAL_ID: signalrPrincipalId
     SKEIN_SOURCES: 'guest=hall,ticket=desk'
   }
 }
@@ -1006,6 +1029,7 @@ resource authenticationDeskQuery 'Microsoft.Web/sites/config@2024-11-01' = {
               identities: [
                 gatewayPrincipalId
                 routerPrincipalId
+                signalrPrincipalId
               ]
             }
           }

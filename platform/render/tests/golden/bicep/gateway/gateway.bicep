@@ -16,6 +16,12 @@ param publisherName string
 
 param signalrTier string
 
+param signalrUrl string
+
+param siteUrl string
+
+param appAudience string
+
 param storageRedundancy string
 
 resource gateway 'Microsoft.ApiManagement/service@2024-05-01' = {
@@ -362,6 +368,22 @@ resource signalr 'Microsoft.SignalRService/signalR@2024-03-01' = {
     type: 'SystemAssigned'
   }
   properties: {
+    upstream: {
+      templates: [
+        {
+          urlTemplate: '${format(siteUrl, 'func-desk-query-${suffix}')}/api/signalr'
+          hubPattern: 'desk'
+          categoryPattern: '*'
+          eventPattern: '*'
+          auth: {
+            type: 'ManagedIdentity'
+            managedIdentity: {
+              resource: appAudience
+            }
+          }
+        }
+      ]
+    }
     features: [
       {
         flag: 'ServiceMode'
@@ -424,7 +446,9 @@ output gatewayUrl string = gateway.properties.gatewayUrl
 output routerClientId string = identityRouter.properties.clientId
 output routerId string = identityRouter.id
 output routerPrincipalId string = identityRouter.properties.principalId
+output signalrEndpoint string = format(signalrUrl, signalr.properties.hostName)
 output signalrName string = 'sigr-skein-${suffix}'
+output signalrPrincipalId string = signalr.identity.principalId
 output siteAccount string = 'stskeinweb${suffix}'
 output siteUrl string = 'https://${endpoint.properties.hostName}'
 
