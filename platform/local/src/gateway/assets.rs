@@ -51,8 +51,8 @@ pub fn router() -> Router {
     Router::new()
         .route("/assets/{*path}", get(async |Path(path): Path<String>| file(FILES, &path)))
         .route("/shop", get(async || Redirect::permanent("/shop/")))
-        .route("/shop/", get(async || file(SHOP, "")))
-        .route("/shop/{*path}", get(async |Path(path): Path<String>| file(SHOP, &path)))
+        .route("/shop/", get(async || following(file(SHOP, ""))))
+        .route("/shop/{*path}", get(async |Path(path): Path<String>| following(file(SHOP, &path))))
 }
 
 fn file(files: &[(&str, &'static str, &'static [u8])], path: &str) -> Response {
@@ -74,6 +74,15 @@ pub fn graphiql<'a>(all: impl Iterator<Item = &'a Api>, shown: &Api) -> Response
     let page = GRAPHIQL_PAGE.replace("{{service}}", &escape(&shown.display_name));
     let page = page.replace("{{path}}", &escape(&shown.graphql_path().unwrap_or_default()));
     protected(Html(page.replace("{{links}}", &links.collect::<Vec<_>>().join("\n      "))))
+}
+
+/// Lets a page connect to the local SignalR, which has another port.
+fn following(mut response: Response) -> Response {
+    let policy = POLICY.replace("connect-src 'self'", "connect-src 'self' http://127.0.0.1:* ws://127.0.0.1:*");
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
 }
 
 /// What the gateway serves, and how to ask it.

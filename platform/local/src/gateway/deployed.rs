@@ -18,7 +18,7 @@ use crate::identity::ManagedIdentity;
 const SERVICE: &str = "microsoft.apimanagement/service";
 
 /// First segments of paths that the local gateway has for its own pages.
-const OWN_PATHS: [&str; 4] = ["", "assets", "dev", "healthz"];
+const OWN_PATHS: [&str; 5] = ["", "assets", "dev", "healthz", "shop"];
 
 /// Why something of a gateway cannot be executed as it is deployed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
