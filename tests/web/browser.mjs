@@ -6,7 +6,7 @@ import { join } from 'node:path';
 
 export async function open(WebSocket, chromium, url) {
   const profile = mkdtempSync(join(tmpdir(), 'skein-browser-'));
-  const flags = ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-dev-shm-usage'];
+  const flags = ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-dev-shm-usage', '--window-size=1100,900'];
   const browser = spawn(chromium, [...flags, `--user-data-dir=${profile}`, '--remote-debugging-port=0', 'about:blank'], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
@@ -45,7 +45,7 @@ export async function open(WebSocket, chromium, url) {
     waiting.set(id, { resolve, reject });
     socket.send(JSON.stringify({ id, method, params, sessionId: session }));
   });
-  const { targetId } = await send('Target.createTarget', { url: 'about:blank', width: 1100, height: 800 });
+  const { targetId } = await send('Target.createTarget', { url: 'about:blank' });
   ({ sessionId: session } = await send('Target.attachToTarget', { targetId, flatten: true }));
   for (const domain of ['Page', 'Runtime', 'Log']) await send(`${domain}.enable`);
   await send('Page.navigate', { url });
