@@ -370,6 +370,7 @@ impl Engine {
             issuer: self.issuer.clone(),
             client: self.client.clone(),
             base: self.addresses.gateway.clone(),
+            planes: self.addresses.planes.clone(),
             state: self.options.state.display().to_string(),
             healthy: Arc::new(move || {
                 let sites = fronts.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,17 +1,26 @@
 //! The pages of the gateway, embedded: they load nothing from elsewhere.
 
 use axum::Router;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 
 use super::Api;
+use crate::signalr;
 
-/// Everything from this gateway; styles may be inline, since the editor sets them on elements, and its fonts are data.
-const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self' data:; \
-                      img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-                      frame-ancestors 'none'";
+/// What the pages may do: everything from this gateway; styles may be inline, since the editor sets them on elements, and
+/// its fonts are data. They connect to it, and to the SignalR services at `planes`.
+pub fn policy(planes: &str) -> HeaderValue {
+    let host = planes.split_once("://").map_or(planes, |(_, host)| host);
+    let policy = format!(
+        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self' data:; \
+         img-src 'self' data:; connect-src 'self' http://{host}{0}/ ws://{host}{0}/; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+        signalr::PREFIX,
+    );
+    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+}
 
 macro_rules! site {
     ($path:literal) => {
@@ -47,25 +56,26 @@ const GRAPHIQL_PAGE: &str = include_str!("../../../../gateway/site/graphiql/page
 const INDEX_PAGE: &str = include_str!("../../../../gateway/site/index.html");
 
 /// `/assets/…` and `/shop/…`.
-pub fn router() -> Router {
+pub fn router(policy: HeaderValue) -> Router {
     Router::new()
-        .route("/assets/{*path}", get(async |Path(path): Path<String>| file(FILES, &path)))
+        .route("/assets/{*path}", get(async |State(policy), Path(path): Path<String>| file(&policy, FILES, &path)))
         .route("/shop", get(async || Redirect::permanent("/shop/")))
-        .route("/shop/", get(async || following(file(SHOP, ""))))
-        .route("/shop/{*path}", get(async |Path(path): Path<String>| following(file(SHOP, &path))))
+        .route("/shop/", get(async |State(policy)| file(&policy, SHOP, "")))
+        .route("/shop/{*path}", get(async |State(policy), Path(path): Path<String>| file(&policy, SHOP, &path)))
+        .with_state(policy)
 }
 
-fn file(files: &[(&str, &'static str, &'static [u8])], path: &str) -> Response {
+fn file(policy: &HeaderValue, files: &[(&str, &'static str, &'static [u8])], path: &str) -> Response {
     match files.iter().find(|(name, ..)| *name == path) {
         Some((_, media_type, content)) => {
-            protected(([(header::CONTENT_TYPE, *media_type), (header::CACHE_CONTROL, "no-cache")], *content))
+            protected(policy, ([(header::CONTENT_TYPE, *media_type), (header::CACHE_CONTROL, "no-cache")], *content))
         }
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
 /// The editor of one API.
-pub fn graphiql<'a>(all: impl Iterator<Item = &'a Api>, shown: &Api) -> Response {
+pub fn graphiql<'a>(policy: &HeaderValue, all: impl Iterator<Item = &'a Api>, shown: &Api) -> Response {
     let links = all.map(|api| {
         let here = if api.path == shown.path { " aria-current=\"page\"" } else { "" };
         let path = api.graphql_path().unwrap_or_default();
@@ -73,20 +83,11 @@ pub fn graphiql<'a>(all: impl Iterator<Item = &'a Api>, shown: &Api) -> Response
     });
     let page = GRAPHIQL_PAGE.replace("{{service}}", &escape(&shown.display_name));
     let page = page.replace("{{path}}", &escape(&shown.graphql_path().unwrap_or_default()));
-    protected(Html(page.replace("{{links}}", &links.collect::<Vec<_>>().join("\n      "))))
-}
-
-/// Lets a page connect to the local SignalR, which has another port.
-fn following(mut response: Response) -> Response {
-    let policy = POLICY.replace("connect-src 'self'", "connect-src 'self' http://127.0.0.1:* ws://127.0.0.1:*");
-    if let Ok(policy) = HeaderValue::from_str(&policy) {
-        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
-    }
-    response
+    protected(policy, Html(page.replace("{{links}}", &links.collect::<Vec<_>>().join("\n      "))))
 }
 
 /// What the gateway serves, and how to ask it.
-pub fn index<'a>(all: impl Iterator<Item = &'a Api>, base: &str, state: &str) -> Response {
+pub fn index<'a>(policy: &HeaderValue, all: impl Iterator<Item = &'a Api>, base: &str, state: &str) -> Response {
     let services = all.map(|api| {
         format!(
             "<tr><td>{1}</td><td><a href=\"/{0}\">GraphiQL</a></td><td><code>POST {2}/{0}</code></td></tr>",
@@ -96,13 +97,13 @@ pub fn index<'a>(all: impl Iterator<Item = &'a Api>, base: &str, state: &str) ->
         )
     });
     let page = INDEX_PAGE.replace("{{services}}", &services.collect::<Vec<_>>().join("\n        "));
-    protected(Html(page.replace("{{state}}", &escape(state)).replace("{{base}}", &escape(base))))
+    protected(policy, Html(page.replace("{{state}}", &escape(state)).replace("{{base}}", &escape(base))))
 }
 
-fn protected(response: impl IntoResponse) -> Response {
+fn protected(policy: &HeaderValue, response: impl IntoResponse) -> Response {
     let mut response = response.into_response();
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy.clone());
     for (name, value) in [
-        ("content-security-policy", POLICY),
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "no-referrer"),
         ("cross-origin-opener-policy", "same-origin"),

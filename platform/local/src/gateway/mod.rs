@@ -13,7 +13,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -39,6 +39,8 @@ pub struct Config {
     pub client: Outbound,
     /// Its own base URL.
     pub base: String,
+    /// The base URL of the planes, where its pages find SignalR.
+    pub planes: String,
     /// The state folder, for the page that tells how to get a token.
     pub state: String,
     /// Whether every function app is ready.
@@ -49,19 +51,23 @@ struct Gateway {
     config: Config,
     programs: Programs,
     outside: Outside,
+    /// What its own pages may do.
+    pages: HeaderValue,
 }
 
 /// The gateway's routes, and what of it cannot be executed.
 pub fn router(config: Config) -> (Router, Vec<Fault>) {
     let (programs, faults) = config.service.compile();
     let outside = Outside::new(config.issuer.clone(), config.client.clone(), config.service.identity().clone());
+    let pages = assets::policy(&config.planes);
+    let files = assets::router(pages.clone());
     let router = Router::new()
         .route("/", get(index))
         .route("/healthz", get(health))
         .route("/dev/token", post(token))
         .fallback(serve)
-        .with_state(Arc::new(Gateway { config, programs, outside }))
-        .merge(assets::router());
+        .with_state(Arc::new(Gateway { config, programs, outside, pages }))
+        .merge(files);
     (router, faults)
 }
 
@@ -73,7 +79,7 @@ fn problem(status: StatusCode, detail: &str) -> Response {
 }
 
 async fn index(State(gateway): State<Arc<Gateway>>) -> Response {
-    assets::index(gateway.programs.graphql(), &gateway.config.base, &gateway.config.state)
+    assets::index(&gateway.pages, gateway.programs.graphql(), &gateway.config.base, &gateway.config.state)
 }
 
 async fn health(State(gateway): State<Arc<Gateway>>) -> Response {
@@ -91,7 +97,7 @@ async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
     if request.method() == Method::GET && accept.contains("text/html") {
         let path = request.uri().path().trim_start_matches('/');
         if let Some(api) = programs.graphql().find(|api| api.graphql_path().as_deref() == Some(path)) {
-            return assets::graphiql(programs.graphql(), api);
+            return assets::graphiql(&gateway.pages, programs.graphql(), api);
         }
     }
     let (mut head, body) = request.into_parts();

@@ -42,12 +42,16 @@ fn deployed(planes: &str, tier: Tier) -> Vec<Value> {
     }
     let flow = ControlFlow::between("orders-command", "orders-query").calls_per_minute(CALLS_PER_MINUTE);
     let policy = flow.policy(tier).print(tier).unwrap();
+    let negotiation = flow.subscriptions(tier).print(tier).unwrap();
     all.extend([
         of_gateway("/backends", "apim/orders-command", json!({"url": format!("{planes}/c/api")})),
         of_gateway("/backends", "apim/orders-query", json!({"url": format!("{planes}/q/api/")})),
         of_gateway("/apis", "apim/orders", json!({"path": "orders", "displayName": "Orders <&>"})),
         of_gateway("/apis/operations", "apim/orders/post", json!({"method": "POST", "urlTemplate": "/graphql"})),
         of_gateway("/apis/policies", "apim/orders/policy", json!({"value": policy, "format": "xml"})),
+        of_gateway("/apis", "apim/live", json!({"path": "orders/subscriptions", "displayName": "Live"})),
+        of_gateway("/apis/operations", "apim/live/post", json!({"method": "POST", "urlTemplate": "/negotiate"})),
+        of_gateway("/apis/policies", "apim/live/policy", json!({"value": negotiation, "format": "xml"})),
     ]);
     all
 }
@@ -78,6 +82,7 @@ async fn fixture(tier: Tier) -> Fixture {
     let backends = Router::new()
         .route("/c/api/graphql", echo("command"))
         .route("/q/api/graphql", echo("query"))
+        .route("/q/api/negotiate", echo("negotiate"))
         .merge(identity::router(issuer.clone(), Arc::default(), planes.clone()));
     tokio::spawn(async move { axum::serve(listener, backends).await });
     let router = open(&deployed(&planes, tier), &issuer);
@@ -90,6 +95,7 @@ fn open(resources: &[Value], issuer: &Arc<Issuer>) -> Router {
         issuer: issuer.clone(),
         client: crate::outbound::client(),
         base: "http://127.0.0.1:8080".into(),
+        planes: "http://127.0.0.1:8081".into(),
         state: ".skein".into(),
         healthy: Arc::new(|| true),
     });
@@ -197,6 +203,29 @@ async fn the_backend_sees_the_gateways_identity_and_the_principal_of_the_token()
     let (_, _, answer) = fixture.send("POST", "/orders/graphql", &headers, r#"{"query":"{a}"}"#).await;
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(principal(&answer["headers"]), json!({"subject": "operator", "roles": ["operator"]}));
+}
+
+#[tokio::test]
+async fn clients_negotiate_below_the_path_of_their_service() {
+    let fixture = fixture(Tier::Consumption).await;
+    let token = fixture.token();
+    let authorized = [("authorization", token.as_str()), ("x-skein-principal", "forged")];
+    let (status, _, answer) =
+        fixture.send("POST", "/orders/subscriptions/negotiate?negotiateVersion=1", &authorized, "").await;
+    assert_eq!(status, 200, "{answer}");
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["backend"], "negotiate");
+    assert!(!["forged", ""].contains(&answer["headers"]["x-skein-principal"].as_str().unwrap()), "{answer}");
+    for (method, path, headers, expected) in [
+        ("POST", "/orders/subscriptions/negotiate", &[][..], 401),
+        ("GET", "/orders/subscriptions/negotiate", &authorized, 404),
+        ("POST", "/orders/subscriptions/graphql", &authorized, 404),
+        ("POST", "/orders/negotiate", &authorized, 404),
+        ("POST", "/orders/subscriptionsx/negotiate", &authorized, 404),
+    ] {
+        let (status, _, answer) = fixture.send(method, path, headers, "").await;
+        assert_eq!(status, expected, "{method} {path}: {answer}");
+    }
 }
 
 #[tokio::test]
@@ -413,7 +442,10 @@ async fn pages_load_nothing_from_elsewhere() {
     let fixture = fixture(Tier::Consumption).await;
     let (status, headers, page) = fixture.send("GET", "/orders/graphql", &[("accept", "text/html")], "").await;
     assert_eq!(status, 200);
-    assert!(headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'self'; script-src 'self';"));
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'self'; script-src 'self';"), "{policy}");
+    let live = "connect-src 'self' http://127.0.0.1:8081/signalr/ ws://127.0.0.1:8081/signalr/;";
+    assert!(policy.contains(live), "{policy}");
     assert!(page.contains("Orders &lt;&amp;&gt;"), "names are escaped");
     assert!(page.contains("data-path=\"orders/graphql\""), "{page}");
     let (_, _, index) = fixture.send("GET", "/", &[], "").await;
