@@ -9,6 +9,13 @@ use skein_model::{App, FunctionApp, Graph};
 use skein_package::{Compression, File, Glibc, digest};
 use skein_render::{HANDLER, Names};
 
+/// An app, with what its package holds besides the binary.
+struct Part<'a> {
+    layer: &'a str,
+    app: &'a FunctionApp,
+    files: Vec<(String, Vec<u8>)>,
+}
+
 /// Writes `{out}/{site}.zip` and its digest, `{site}.zip.sha256`, for each app of the graph, or of one layer. `allowed` is the newest
 /// GLIBC that a binary may need. Returns a line for each.
 pub fn write(
@@ -20,25 +27,29 @@ pub fn write(
     compression: Compression,
 ) -> Result<Vec<String>> {
     let names = Names::new(&graph.platform);
-    // Each app, with what its package holds besides the binary.
-    let mut apps: Vec<(&str, &FunctionApp, Vec<(String, Vec<u8>)>)> = Vec::new();
+    let mut apps = Vec::new();
     for service in &graph.services {
-        let files = |app| (service.name.as_str(), service.app(app), skein_render::package(service, app));
-        apps.extend([App::Command, App::Query].map(files));
+        let part = |app| Part {
+            layer: service.name.as_str(),
+            app: service.app(app),
+            files: skein_render::package(service, app),
+        };
+        apps.extend([App::Command, App::Query].map(part));
     }
     let gateway = &graph.gateway;
-    apps.push((skein_render::GATEWAY, &gateway.router, skein_render::router_package(gateway)));
+    let files = skein_render::router_package(gateway);
+    apps.push(Part { layer: skein_render::GATEWAY, app: &gateway.router, files });
     if let Some(layer) = layer {
-        let known: BTreeSet<&str> = apps.iter().map(|(layer, ..)| *layer).collect();
+        let known: BTreeSet<&str> = apps.iter().map(|part| part.layer).collect();
         if !known.contains(layer) {
             let known: Vec<&str> = known.into_iter().collect();
             bail!("no layer {layer:?} has apps; those of {} have", known.join(", "));
         }
-        apps.retain(|(known, ..)| *known == layer);
+        apps.retain(|part| part.layer == layer);
     }
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let mut lines = Vec::new();
-    for (_, app, files) in apps {
+    for Part { app, files, .. } in apps {
         let (site, source) = (names.site(app), binaries.join(&app.binary));
         let binary = fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
         let required = Glibc::required(&binary).with_context(|| source.display().to_string())?;
