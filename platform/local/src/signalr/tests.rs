@@ -1,3 +1,5 @@
+//! The local SignalR over its interfaces: what clients, apps and pages may, and the official client against it.
+
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path as FilePath, PathBuf};

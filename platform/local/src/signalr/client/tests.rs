@@ -1,3 +1,5 @@
+//! Connections one by one, on queues in memory.
+
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
