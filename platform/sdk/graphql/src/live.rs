@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use skein_core::ports::{Clock, HubAccess, LiveHub, SendError, TableStore};
-use skein_core::table::{Operation, Range, Row, StoredRow};
+use skein_core::table::{Operation, Range, Row, StoredRow, Sweep};
 use skein_core::views::{Change, ChangedRow, Push, SUBSCRIPTIONS_TABLE, Start, Topic, WatchError, Watcher, Watches};
 use skein_core::{Fault, Principal, Projection, Trace};
 use uuid::Uuid;
@@ -264,8 +264,8 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
     /// # Errors
     /// A store or a hub that is away.
     pub async fn negotiate(&self, principal: &Principal) -> Result<HubAccess, Fault> {
-        let user = Uuid::new_v4().simple().to_string();
         let until = self.now() + SESSION.as_secs() as i64;
+        let user = user(until, Uuid::new_v4());
         let principal = serde_json::to_string(principal).map_err(|error| Fault::permanent("ENCODING", error))?;
         let row = Row::new(SESSION_ROW).with("Principal", principal).with("Until", until);
         // Nobody knows the name yet: whether it was written or not, only this row can be there.
@@ -275,7 +275,7 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
 
     async fn session(&self, user: &str) -> Result<Session, ApiError> {
         let gone = || ApiError::Unauthenticated("this connection has expired: negotiate anew".to_owned());
-        if Uuid::try_parse(user).is_err() {
+        if !is_user(user) {
             return Err(gone());
         }
         let row = self.store.get(SUBSCRIPTIONS_TABLE, user, SESSION_ROW).await.map_err(Fault::from)?;
@@ -505,7 +505,7 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
     /// # Errors
     /// A store or a hub that is away.
     pub async fn disconnected(&self, user: &str) -> Result<(), Fault> {
-        if Uuid::try_parse(user).is_err() {
+        if !is_user(user) {
             return Ok(());
         }
         let kept = self.kept(user).await?;
@@ -515,7 +515,20 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
             self.watches.leave(&kept.topic, &kept.group, &*self.hub).await?;
             keys.push(format!("{SUBSCRIPTION_ROWS}{id}"));
         }
-        self.forget(user, keys).await
+        self.forget(user, keys).await?;
+        self.sweep().await
+    }
+
+    /// Removes what is left of connections that are over and of which nobody told: at most a page of it. Users are in the
+    /// order of their ends, so that nothing else is read.
+    async fn sweep(&self) -> Result<(), Fault> {
+        let to = hour(self.now() - 2 * 3600);
+        let sweep = Sweep { from: " ".to_owned(), to, row: None, top: 100 };
+        let page = self.store.sweep(SUBSCRIPTIONS_TABLE, &sweep, None).await?;
+        for (user, row) in page.rows {
+            self.forget(&user, vec![row.key]).await?;
+        }
+        Ok(())
     }
 
     async fn forget(&self, user: &str, keys: Vec<String>) -> Result<(), Fault> {
@@ -579,6 +592,19 @@ impl<E: Into<ApiError>> From<E> for Errors {
 
 fn refused(refused: Refused) -> Errors {
     Errors(vec![coded(refused.code(), refused.to_string())])
+}
+
+/// The name of a connection's user at the hub: nobody can guess it, and it begins with the hour of its end.
+fn user(until: i64, id: Uuid) -> String {
+    format!("{}{}", hour(until), id.simple())
+}
+
+fn hour(time: i64) -> String {
+    format!("{:08x}", time.max(0) / 3600)
+}
+
+fn is_user(name: &str) -> bool {
+    name.len() == 40 && name.bytes().all(|letter| letter.is_ascii_hexdigit())
 }
 
 fn check_id(id: &str) -> Result<(), ApiError> {

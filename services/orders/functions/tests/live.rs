@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use skein::core::Principal;
-use skein::core::ports::Clock as _;
+use skein::core::ports::{Clock as _, TableStore};
+use skein::core::table::Sweep;
+use skein::core::views::SUBSCRIPTIONS_TABLE;
 use skein::host::encode_principal;
 use skein_testing::doubles::{ManualClock, MemoryHub};
 use skein_testing::functions_host::{GATEWAY, HUB, Service};
@@ -16,12 +18,13 @@ struct Live {
     service: Service,
     hub: Arc<MemoryHub>,
     clock: Arc<ManualClock>,
+    store: Arc<dyn TableStore>,
 }
 
 impl Live {
     async fn new() -> Self {
-        let (service, hub, clock) = live_service().await;
-        Live { service, hub, clock }
+        let (service, hub, clock, store) = live_service().await;
+        Live { service, hub, clock, store }
     }
 
     /// Connects, and gives the connection's user.
@@ -177,6 +180,28 @@ async fn a_change_is_executed_once_for_all_who_may_see_everything() {
     assert_eq!(after["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{after}");
 }
 
+/// What nobody ended goes with the end of another connection, once its time is over.
+#[tokio::test]
+async fn what_is_left_of_connections_is_swept() {
+    let live = Live::new().await;
+    let rows = async || {
+        let sweep = Sweep { from: " ".into(), to: "~".into(), row: None, top: 1_000 };
+        let page = live.store.sweep(SUBSCRIPTIONS_TABLE, &sweep, None).await.expect("a page");
+        page.rows.into_iter().map(|(user, _)| user).collect::<Vec<_>>()
+    };
+    let gone = live.connect(&customer("ann")).await;
+    live.subscribe(&gone, "1", ORDER).await;
+    live.clock.advance_to(live.clock.now() + std::time::Duration::from_secs(3 * 3600));
+    let (ends, stays) = (live.connect(&customer("bob")).await, live.connect(&customer("cora")).await);
+    live.subscribe(&ends, "1", ORDER).await;
+    let mut all = vec![gone.clone(), gone, ends.clone(), ends.clone(), stays.clone()];
+    all.sort();
+    assert_eq!(rows().await, all);
+    let ended = live.upstream(HUB, &ends, ["connections", "disconnected"], &json!({"Type": 11})).await;
+    assert_eq!(ended.0, 204, "{}", ended.1);
+    assert_eq!(rows().await, [stays]);
+}
+
 #[tokio::test]
 async fn a_hub_that_is_away_is_told_later() {
     let live = Live::new().await;
@@ -233,7 +258,7 @@ async fn what_nobody_may_follow_is_refused() {
         let code = &refused["result"]["errors"][0]["extensions"]["code"];
         assert_eq!(code, "BAD_USER_INPUT", "{arguments}: {refused}");
     }
-    for user in ["", "ann", "00000000-0000-0000-0000-000000000000", "0".repeat(32).as_str()] {
+    for user in ["", "ann", "00000000-0000-0000-0000-000000000000", "0".repeat(40).as_str()] {
         let refused = live.subscribe(user, "1", ORDER).await;
         assert_eq!(refused["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{user}: {refused}");
     }

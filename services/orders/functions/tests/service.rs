@@ -118,8 +118,8 @@ pub async fn service() -> Service {
     live_service().await.0
 }
 
-/// Both apps, with the hub of the subscribers, and the query app's clock.
-pub async fn live_service() -> (Service, Arc<MemoryHub>, Arc<ManualClock>) {
+/// Both apps, with the hub of the subscribers, and the query app's clock and store.
+pub async fn live_service() -> (Service, Arc<MemoryHub>, Arc<ManualClock>, Arc<dyn TableStore>) {
     let (queue, bus) = (Arc::new(MemoryQueue::default()), Arc::new(MemoryBus::default()));
     let ports = Ports { queue: queue.clone(), bus: bus.clone(), ..ports() };
     let (persons, vault) = (store(), Arc::<MemoryVault>::default());
@@ -129,9 +129,10 @@ pub async fn live_service() -> (Service, Arc<MemoryHub>, Arc<ManualClock>) {
     let (hub, clock) = (Arc::<MemoryHub>::default(), ManualClock::new());
     let query_ports =
         QueryPorts { queue: queue.clone(), outcomes, hub: Some(hub.clone()), clock: clock.clone(), ..query_ports() };
+    let views = query_ports.store.clone();
     let live = LiveSettings { endpoint: String::new(), hub: NAME.to_owned(), principal: HUB.to_owned() };
     let app =
         queries(QuerySettings { live: Some(live), ..query_settings() }, query_ports).personal(keys(&persons, &vault));
     let query = serve(app.build().expect("the query app")).await;
-    (Service { name: NAME, command, query, queue, bus }, hub, clock)
+    (Service { name: NAME, command, query, queue, bus }, hub, clock, views)
 }
