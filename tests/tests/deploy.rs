@@ -382,7 +382,15 @@ fn what_goes_wrong_is_told_with_reason_place_next_step_and_exit_code() {
         ("a slip of the pen", target, "slip", &["deploy", "all"], 2, &["slip.toml:", "alertMail", "name one of"]),
         ("a value that is missing", target, "short", &["deploy", "platform"], 2, &["alertEmail", "short.toml"]),
         ("unknown layer", target, "local", &["deploy", "service", "nope"], 2, &["\"nope\"", "orders"]),
-        ("a layer before its turn", target, "local", &["deploy", "gateway"], 2, &["platform", "deploy platform first"]),
+        // What is missing for the code of its apps would be told first.
+        (
+            "a layer before its turn",
+            target,
+            "local",
+            &["deploy", "gateway", "--no-wait"],
+            2,
+            &["platform", "deploy platform first"],
+        ),
         ("no packages", target, "local", &["deploy", "all"], 2, &["no packages", "cargo xtask package all"]),
         (
             "template error",
