@@ -68,6 +68,7 @@ pub struct ControlFlow {
     query_backend: String,
     calls_per_minute: u64,
     calls_per_day: Option<u64>,
+    by_post_alone: bool,
 }
 
 impl ControlFlow {
@@ -78,6 +79,7 @@ impl ControlFlow {
             query_backend: query_backend.into(),
             calls_per_minute: 600,
             calls_per_day: None,
+            by_post_alone: false,
         }
     }
 
@@ -91,6 +93,12 @@ impl ControlFlow {
     #[must_use]
     pub fn calls_per_day(self, calls: u64) -> Self {
         ControlFlow { calls_per_day: Some(calls), ..self }
+    }
+
+    /// Queries, too, have to be sent by POST.
+    #[must_use]
+    pub fn by_post_alone(self) -> Self {
+        ControlFlow { by_post_alone: true, ..self }
     }
 
     /// Who asks is proved, and limits hold.
@@ -120,34 +128,44 @@ impl ControlFlow {
 
     /// The policy of the service's API.
     pub fn policy(&self, tier: Tier) -> Policy {
-        let counts = tier == Tier::StandardV2;
-        let subject = || Expression::single("((Jwt)context.Variables[\"token\"]).Subject");
-        let rate = RateLimitByKey { calls: self.calls_per_minute, renewal_seconds: 60, key: subject() };
-        let quota = self.calls_per_day.map(|calls| QuotaByKey { calls, renewal_seconds: 86_400, key: subject() });
         let is = |kind: &str| Expression::single(format!("(string)context.Variables[\"kind\"] == \"{kind}\""));
+        let get = "context.Request.Method == \"GET\"";
+        let is_get =
+            |kind: &str| Expression::single(format!("{get} && (string)context.Variables[\"kind\"] == \"{kind}\""));
         let to = |backend: &str| SetBackendService::Backend(backend.to_owned());
         let bad = |detail: &str| problem(400, "Bad Request", detail);
-        let uncertain = "the body is no GraphQL request, or it is not certain which operation it asks for";
-        let authenticated = ValidateJwt::bearer(OPENID_CONFIG)
-            .audience(AUDIENCE)
-            .issuer(ISSUER)
-            .clock_skew(CLOCK_SKEW_SECONDS)
-            .output("token");
+        let uncertain = "the request is no GraphQL request, or it is not certain which operation it asks for";
+        let long = format!("the query of a URL has at most {} characters", fragments::MAX_QUERY_CHARS);
+        let nothing = "the request has no document, or names none of its operations";
+        let only_post = || {
+            let refusal = problem(405, "Method Not Allowed", "this graph is asked by POST").header("Allow", "POST");
+            Choose::when(Expression::single("context.Request.Method != \"POST\""), refusal)
+        };
+        let rewritten = |copy| RewriteUri { template: "/graphql".into(), copy_unmatched_params: copy };
         Policy::new().inbound(|section| {
-            section
-                .then(authenticated)
-                .then_if(counts.then_some(rate))
-                .then_if(quota.filter(|_| counts))
+            self.admitted(section, tier)
+                .then_if(self.by_post_alone.then(only_post))
+                .then(IncludeFragment::of(&fragments::graphql_http()))
                 .then(IncludeFragment::of(&fragments::graphql_kind()))
                 .then(
-                    Choose::when(is("mutation"), to(&self.command_backend))
+                    Choose::when(is_get("large"), problem(414, "URI Too Long", &long))
+                        .or_when(is("large"), Steps::new().then(fragments::too_large()))
+                        .or_when(
+                            is_get("mutation"),
+                            Steps::new().then(
+                                problem(405, "Method Not Allowed", "a GET reads: send mutations by POST")
+                                    .header("Allow", "POST"),
+                            ),
+                        )
+                        .or_when(is("mutation"), Steps::new().then(to(&self.command_backend)))
                         .or_when(is("query"), Steps::new().then(to(&self.query_backend)))
                         .or_when(is("subscription"), Steps::new().then(bad("subscriptions are not served here")))
+                        .or_when(is("none"), Steps::new().then(problem(422, "Unprocessable Content", nothing)))
                         .otherwise(bad(uncertain)),
                 )
                 .then(IncludeFragment::of(&fragments::principal()))
                 .then(SetHeader::set("X-Skein-Kind", Expression::single("(string)context.Variables[\"kind\"]")))
-                .then(RewriteUri { template: "/graphql".into(), copy_unmatched_params: false })
+                .then(Choose::when(Expression::single(get), rewritten(true)).otherwise(rewritten(false)))
                 .then(AuthenticationManagedIdentity::for_resource(APP_AUDIENCE))
         })
     }
@@ -162,8 +180,13 @@ pub const NAMED_VALUES: [NamedValue; 5] = [APP_AUDIENCE, AUDIENCE, ISSUER, OPENI
 /// A fragment that the tier does not take.
 pub fn fragments(tier: Tier) -> Result<Vec<(&'static str, &'static str, String)>, crate::PolicyError> {
     let mut printed = Vec::new();
-    for fragment in [fragments::graphql_kind(), fragments::principal(), fragments::strip_headers(), fragments::trace()]
-    {
+    for fragment in [
+        fragments::graphql_http(),
+        fragments::graphql_kind(),
+        fragments::principal(),
+        fragments::strip_headers(),
+        fragments::trace(),
+    ] {
         printed.push((fragment.name, fragment.description, fragment.print(tier)?));
     }
     let fragment = fragments::on_error();

@@ -4,7 +4,7 @@ use crate::document::Fragment;
 use crate::expression::Expression;
 use crate::problem::{MEDIA_TYPE, TRACE_ID, problem, problem_body};
 use crate::section::{Inbound, OnError, Steps};
-use crate::statement::{Choose, SetBody, SetHeader, SetStatus, SetVariable};
+use crate::statement::{Choose, ReturnResponse, SetBody, SetHeader, SetStatus, SetVariable};
 
 /// Headers that only the platform or the gateway may set, or that concern the client's connection alone.
 pub const INTERNAL_HEADERS: [&str; 22] = [
@@ -34,8 +34,11 @@ pub const INTERNAL_HEADERS: [&str; 22] = [
 
 /// The largest GraphQL request, in bytes. The kind's expression counts UTF-16 units, which are never more.
 pub const MAX_BODY_BYTES: u32 = 262_144;
+/// The longest query of a URL, in characters: a functions host reads a request's first line up to 8 KiB.
+pub const MAX_QUERY_CHARS: u32 = 7_168;
 
-/// Which kind of operation a body asks for: `query`, `mutation`, `subscription` or `invalid`.
+/// Which kind of operation a request asks for: `query`, `mutation` or `subscription`; `large` where it is too long,
+/// `none` where it names nothing to execute, `invalid` where nothing is certain.
 pub const GRAPHQL_KIND: &str = include_str!("graphql_kind.cs");
 /// The principal's header, from the variable `token`.
 pub const PRINCIPAL: &str = include_str!("principal.cs");
@@ -65,14 +68,19 @@ pub fn strip_headers() -> Fragment<Inbound> {
     }
 }
 
-/// Refuses what is not a GraphQL request in plain JSON of a reasonable size, and tells its kind: the variable `kind`.
-pub fn graphql_kind() -> Fragment<Inbound> {
+/// Refuses other methods than GET and POST, and bodies that are not plain JSON of a reasonable size.
+pub fn graphql_http() -> Fragment<Inbound> {
     let length = "context.Request.Headers.GetValueOrDefault(\"Content-Length\", \"0\")";
     let large = Expression::single(format!("{length}.Length > 6 || int.Parse({length}) > {MAX_BODY_BYTES}"));
     Fragment {
-        name: "skein-graphql-kind",
-        description: "Tells which kind of operation a GraphQL request asks for",
+        name: "skein-graphql-http",
+        description: "Refuses what GraphQL over HTTP does not know",
         steps: Steps::new()
+            .then(Choose::when(
+                Expression::single("context.Request.Method != \"GET\" && context.Request.Method != \"POST\""),
+                problem(405, "Method Not Allowed", "GraphQL is asked by POST, and queries by GET, too")
+                    .header("Allow", "GET, POST"),
+            ))
             .then(SetVariable { name: "json", value: Expression::block(MEDIA).into() })
             .then(Choose::when(
                 Expression::single("!(bool)context.Variables[\"json\"]"),
@@ -82,11 +90,21 @@ pub fn graphql_kind() -> Fragment<Inbound> {
                     "the content type must be application/json, in UTF-8 and without content-encoding",
                 ),
             ))
-            .then(Choose::when(
-                large,
-                problem(413, "Payload Too Large", &format!("a request has at most {MAX_BODY_BYTES} bytes")),
-            ))
-            .then(SetVariable { name: "kind", value: Expression::block(GRAPHQL_KIND).into() }),
+            .then(Choose::when(large, too_large())),
+    }
+}
+
+/// The answer to a body that is too large.
+pub(crate) fn too_large() -> ReturnResponse {
+    problem(413, "Payload Too Large", &format!("a request has at most {MAX_BODY_BYTES} bytes"))
+}
+
+/// Tells which kind of operation a request asks for: the variable `kind`.
+pub fn graphql_kind() -> Fragment<Inbound> {
+    Fragment {
+        name: "skein-graphql-kind",
+        description: "Tells which kind of operation a GraphQL request asks for",
+        steps: Steps::new().then(SetVariable { name: "kind", value: Expression::block(GRAPHQL_KIND).into() }),
     }
 }
 

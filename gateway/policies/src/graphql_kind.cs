@@ -1,20 +1,68 @@
-/* Which kind of operation the body asks for: query, mutation or subscription; invalid wherever it is not certain.
+/* Which kind of operation a request asks for: query, mutation or subscription; large where it is too long, none where it
+   can be read and names nothing to execute, invalid wherever it is not certain.
    It stands in an attribute: line ends become blanks, so that comments are of this form only, and characters are
    compared by their code points. Its twin in Rust is the crate skein-kind. */
-if (context.Request.Body == null) { return "invalid"; }
-string body = context.Request.Body.As<string>(preserveContent: true);
-if (body == null || body.Length > 262144) { return "invalid"; }
-int size = body.Length;
-int at = 0;
-Stack<int> closers = new Stack<int>();
-
-/* First the envelope: a JSON object, of which two members matter. Nested values are skipped by their brackets.
-   0 start, 1 a member or the end, 2 a member, 3 its colon, 4 its value, 5 a comma or the end, 6 over, 7 nested. */
+bool isGet = context.Request.Method == "GET";
 string document = null;
 string wanted = null;
 bool misnamed = false;
-string member = string.Empty;
+bool extended = false;
+int at = 0;
+Stack<int> closers = new Stack<int>();
 StringBuilder text = new StringBuilder();
+string body = "{}";
+if (isGet) {
+  /* A GET asks by its query: four parameters, each once, by their plain names; bytes stay bytes, since what matters is
+     ASCII, but for the byte order mark. A body beside it is nothing that anybody should read. */
+  if (context.Request.Headers.ContainsKey("Transfer-Encoding") || context.Request.Headers.GetValueOrDefault("Content-Length", "0") != "0") { return "invalid"; }
+  string asked = context.Request.OriginalUrl.QueryString;
+  if (string.IsNullOrEmpty(asked)) { return "none"; }
+  if ((int)asked[0] == 63) { asked = asked.Substring(1); }
+  if (asked.Length == 0) { return "none"; }
+  if (asked.Length > 7168) { return "large"; }
+  HashSet<string> seen = new HashSet<string>();
+  foreach (string pair in asked.Split((char)38)) {
+    int mark = pair.IndexOf((char)61);
+    string name = mark == -1 ? pair : pair.Substring(0, mark);
+    if (mark == -1 || !seen.Add(name)) { return "invalid"; }
+    text.Clear();
+    at = mark + 1;
+    while (at != pair.Length) {
+      int unit = (int)pair[at];
+      at = at + 1;
+      if (unit > 126) { return "invalid"; }
+      if (unit == 43) { unit = 32; }
+      if (unit == 37) {
+        if (2 > pair.Length - at) { return "invalid"; }
+        unit = 0;
+        for (int n = 0; n != 2; n = n + 1) {
+          int digit = (int)pair[at + n];
+          int worth = digit > 47 && 58 > digit ? digit - 48 : digit > 64 && 71 > digit ? digit - 55 : digit > 96 && 103 > digit ? digit - 87 : 16;
+          if (worth == 16) { return "invalid"; }
+          unit = unit * 16 + worth;
+        }
+        at = at + 2;
+      }
+      text.Append((char)unit);
+    }
+    if (name == "query") { document = text.ToString().Replace("\u00EF\u00BB\u00BF", "\uFEFF"); }
+    else if (name == "operationName") { wanted = text.Length == 0 ? null : text.ToString(); }
+    else if (name == "extensions") { extended = true; }
+    else if (name != "variables") { return "invalid"; }
+  }
+} else {
+  if (context.Request.Body == null) { return "invalid"; }
+  body = context.Request.Body.As<string>(preserveContent: true);
+  if (body == null) { return "invalid"; }
+  if (body.Length > 262144) { return "large"; }
+}
+int size = body.Length;
+at = 0;
+
+/* First the envelope: a JSON object, of which two members matter. Nested values are skipped by their brackets.
+   0 start, 1 a member or the end, 2 a member, 3 its colon, 4 its value, 5 a comma or the end, 6 over, 7 nested. */
+bool unwritten = false;
+string member = string.Empty;
 int want = 0;
 while (at != size) {
   int c = (int)body[at];
@@ -114,13 +162,20 @@ while (at != size) {
     want = 7;
   } else { return "invalid"; }
   /* Of members with one name the last counts. */
-  if (member == "query") { document = value; }
+  if (member == "query") {
+    document = value;
+    unwritten = !absent && value == null;
+  }
+  if (member == "extensions") { extended = c == 123; }
   if (member == "operationName") {
     wanted = value;
     misnamed = !absent && string.IsNullOrEmpty(value);
   }
 }
-if (want != 6 || document == null || misnamed) { return "invalid"; }
+if (want != 6) { return "invalid"; }
+if (unwritten || misnamed) { return "none"; }
+/* By the hash of a document alone: a GET reads, a POST changes, and the app has the document. */
+if (document == null) { return !extended ? "none" : isGet ? "query" : "mutation"; }
 
 /* Then the document, token by token.
    0 between definitions, 1 after the keyword of an operation, 2 in a header, 3 in a selection set. */
@@ -198,8 +253,8 @@ while (at != size) {
 if (place != 0 || kinds.Count == 0) { return "invalid"; }
 if (kinds.Count != 1) {
   HashSet<string> seen = new HashSet<string>();
-  foreach (string name in names) { if (name.Length == 0 || !seen.Add(name)) { return "invalid"; } }
+  foreach (string name in names) { if (name.Length == 0 || !seen.Add(name)) { return "none"; } }
 }
-if (wanted == null) { return kinds.Count == 1 ? kinds[0] : "invalid"; }
+if (wanted == null) { return kinds.Count == 1 ? kinds[0] : "none"; }
 int found = names.IndexOf(wanted);
-return found == -1 ? "invalid" : kinds[found];
+return found == -1 ? "none" : kinds[found];

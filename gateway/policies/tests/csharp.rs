@@ -160,6 +160,8 @@ fn media_types() {
     check(
         "\"application/json\"",
         &[
+            (json!({"method": "GET"}), "True"),
+            (json!({"method": "GET", "headers": {"content-encoding": "gzip"}}), "False"),
             (of("application/json"), "True"),
             (of("Application/JSON; Charset=\"UTF-8\""), "True"),
             (of("application/json;charset=utf-8;x=y"), "True"),
@@ -240,13 +242,27 @@ fn principals() {
 
 #[test]
 fn problems_and_branches() {
-    for kind in ["query", "mutation", "subscription"] {
+    for kind in ["query", "subscription", "none"] {
         let of = |text: &str| json!({"variables": {"kind": text}});
         check(
             &format!("@((string)context.Variables[\"kind\"] == \"{kind}\")"),
             &[(of(kind), "True"), (of("invalid"), "False"), (of("x"), "False")],
         );
     }
+    for kind in ["mutation", "large"] {
+        let of = |method: &str, kind: &str| json!({"method": method, "variables": {"kind": kind}});
+        check(
+            &format!("@(context.Request.Method == \"GET\" && (string)context.Variables[\"kind\"] == \"{kind}\")"),
+            &[(of("GET", kind), "True"), (of("POST", kind), "False"), (of("GET", "query"), "False")],
+        );
+        check(&format!("@((string)context.Variables[\"kind\"] == \"{kind}\")"), &[(of("POST", kind), "True")]);
+    }
+    let of = |method: &str| json!({"method": method});
+    check("@(context.Request.Method == \"GET\")", &[(of("GET"), "True"), (of("POST"), "False"), (of("get"), "False")]);
+    check(
+        "Method != \"POST\"",
+        &[(of("GET"), "False"), (of("POST"), "False"), (of("PUT"), "True"), (of("HEAD"), "True"), (of("post"), "True")],
+    );
     let error = |source: &str, reason: &str| json!({"error": [source, reason]});
     check(
         "Reason == \"Timeout\"",
@@ -280,7 +296,29 @@ fn a_body_that_is_missing_or_too_long_has_no_kind() {
         let body = r#"{"query":"{a}"}"#;
         json!({"body": format!("{body}{}", " ".repeat(262_144 - body.len() + more))})
     };
-    check("\"subscription\") { return", &[(json!({}), "invalid"), (long(0), "query"), (long(1), "invalid")]);
+    check("\"subscription\") { return", &[(json!({}), "invalid"), (long(0), "query"), (long(1), "large")]);
+}
+
+#[test]
+fn a_get_has_the_kind_of_its_query_and_no_body() {
+    let of = |query: &str| json!({"method": "GET", "query": query});
+    let with = |name: &str, value: &str| json!({"method": "GET", "query": "?query={a}", "headers": {name: value}});
+    let long = |more: usize| of(&format!("?query={{a}}{}", "+".repeat(7_168 - 9 + more)));
+    check(
+        "\"subscription\") { return",
+        &[
+            (of("?query={a}"), "query"),
+            (of("query={a}"), "query"),
+            (of("?"), "none"),
+            (of(""), "none"),
+            (json!({"method": "GET"}), "none"),
+            (with("content-length", "0"), "query"),
+            (with("content-length", "1"), "invalid"),
+            (with("transfer-encoding", "chunked"), "invalid"),
+            (long(0), "query"),
+            (long(1), "large"),
+        ],
+    );
 }
 
 #[test]

@@ -10,17 +10,26 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use skein_kind::{Kind, classify};
+use skein_kind::{Kind, Uncertain, kind_of_body, kind_of_query};
 
 use crate::csharp::{at_hand, harness, piped, tell};
 
 fn rust(body: &str) -> &'static str {
-    classify(body.as_bytes()).map_or("invalid", Kind::as_str)
+    kind_of_body(body.as_bytes()).map_or_else(Uncertain::as_str, Kind::as_str)
 }
 
 fn csharp(bodies: &[String]) -> Option<Vec<String>> {
-    let lines: Vec<_> = bodies.iter().map(|body| STANDARD.encode(body)).collect();
-    Some(piped(Command::new("mono").arg(harness()?).arg("kinds"), &lines))
+    asked("kinds", bodies)
+}
+
+fn asked(what: &str, texts: &[String]) -> Option<Vec<String>> {
+    let lines: Vec<_> = texts.iter().map(|text| STANDARD.encode(text)).collect();
+    Some(piped(Command::new("mono").arg(harness()?).arg(what), &lines))
+}
+
+/// The tables do not tell what names nothing to execute from what cannot be read.
+fn certain(kind: &str) -> &str {
+    if kind == "none" { "invalid" } else { kind }
 }
 
 /// What graphql-js says; `None` where it is missing.
@@ -47,12 +56,12 @@ fn check_table(name: &str, cases: &[(String, String)]) {
     // A body that is missing altogether stands as this text.
     let cases: Vec<_> = cases.iter().filter(|(body, _)| body != "\0NULL").cloned().collect();
     for (body, kind) in &cases {
-        assert_eq!(rust(body), kind, "Rust: {body}");
+        assert_eq!(certain(rust(body)), kind, "Rust: {body}");
     }
     let bodies: Vec<_> = cases.iter().map(|(body, _)| body.clone()).collect();
     let Some(answers) = csharp(&bodies) else { return };
-    for ((body, kind), answer) in cases.iter().zip(&answers) {
-        assert_eq!(answer, kind, "C#: {body}");
+    for ((body, _), answer) in cases.iter().zip(&answers) {
+        assert_eq!(answer, rust(body), "C#: {body}");
     }
     tell(&format!("{name}: {} bodies, the same verdict of C# and Rust as of the table", cases.len()));
 }
@@ -103,9 +112,9 @@ fn generated_documents() {
     for ((body, answer), of_record) in bodies.iter().zip(&csharp).zip(&graphql) {
         match of_record.as_str() {
             // The backend's parser refuses it: routing it does no harm.
-            "unreadable" => lenient += usize::from(answer != "invalid"),
+            "unreadable" => lenient += usize::from(certain(answer) != "invalid"),
             "none" => {
-                assert_eq!(answer, "invalid", "{body}");
+                assert_eq!(certain(answer), "invalid", "{body}");
                 *readable.entry("none").or_insert(0) += 1;
             }
             kind => {
@@ -122,6 +131,70 @@ fn generated_documents() {
     for kind in ["query", "mutation", "subscription", "none"] {
         assert!(readable.get(kind).is_some_and(|count| count * 50 > total), "too few of {kind}");
     }
+}
+
+/// Queries of URLs, made of the same documents: C# and Rust agree, and a GET has the kind that a POST of the same document
+/// has.
+#[test]
+fn generated_queries() {
+    let seed = std::env::var("SKEIN_SEED").map_or(20_261_124, |text| text.parse().expect("SKEIN_SEED is a number"));
+    tell(&format!("seed {seed}"));
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut distinct: BTreeMap<String, Option<&str>> = BTreeMap::new();
+    while distinct.len() < 20_000 {
+        let body = body(&mut chance);
+        let Ok(body) = serde_json::from_str::<Value>(&body) else { continue };
+        let Some(document) = body["query"].as_str() else { continue };
+        let name = body["operationName"].as_str();
+        let mut query = format!("?query={}", encoded(&mut chance, document));
+        if let Some(name) = name {
+            let name = format!("operationName={}", encoded(&mut chance, name));
+            query = if chance.bool() { format!("{query}&{name}") } else { format!("?{name}&{}", &query[1..]) };
+        }
+        // Elsewhere a GET and a POST differ: in what no name is, and in how long they may be.
+        let plain = name.is_none_or(|name| !name.is_empty()) && (name.is_some() || body["operationName"].is_null());
+        let of_body = plain.then(|| rust(&json!({"query": document, "operationName": name}).to_string()));
+        let odd = chance.u8(..12);
+        match odd {
+            0 => damage(&mut chance, &mut query),
+            1 => query.push_str("&variables=%7B%7D&extensions={}"),
+            2 => query = format!("?extensions={}", encoded(&mut chance, "{\"a\":1}")),
+            _ => {}
+        }
+        distinct.insert(query, of_body.filter(|_| odd > 2));
+    }
+    let (queries, of_bodies): (Vec<_>, Vec<_>) = distinct.into_iter().unzip();
+    let Some(csharp) = asked("queries", &queries) else { return };
+    let mut verdicts: BTreeMap<&str, usize> = BTreeMap::new();
+    for ((query, answer), of_body) in queries.iter().zip(&csharp).zip(of_bodies) {
+        let own = query.strip_prefix('?').unwrap_or(query);
+        let own = kind_of_query(own).map_or_else(Uncertain::as_str, Kind::as_str);
+        assert_eq!(own, answer, "{query}");
+        if let Some(of_body) = of_body.filter(|_| own != "large") {
+            assert_eq!(own, of_body, "{query}");
+        }
+        *verdicts.entry(answer).or_default() += 1;
+    }
+    tell(&format!("{} queries of URLs, C# and Rust agree: {verdicts:?}", queries.len()));
+    for kind in ["query", "mutation", "subscription", "none", "invalid"] {
+        assert!(verdicts.get(kind).is_some_and(|count| count * 200 > queries.len()), "too few of {kind}: {verdicts:?}");
+    }
+}
+
+/// As a form would write it, or as one might.
+fn encoded(chance: &mut fastrand::Rng, text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b' ' if chance.bool() => encoded.push('+'),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'{' | b'}' | b'(' | b')' if chance.u8(..4) != 0 => {
+                encoded.push(char::from(byte));
+            }
+            _ if chance.bool() => encoded.push_str(&format!("%{byte:02x}")),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// A body: mostly well-formed, some with odd envelopes, some of mere tokens, some damaged.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use skein_graph::{Failed, Graph, Part};
 use skein_host::{HttpRequest, HttpResponse, PRINCIPAL_HEADER, RouterSettings, principal};
-use skein_kind::{KIND_HEADER, Kind, classify, media};
+use skein_kind::{KIND_HEADER, Kind, kind_of_body, media};
 
 use crate::apps::{Question, ServiceApps};
 
@@ -78,7 +78,7 @@ impl Router {
         };
         // What the gateway routed by, what its twin says and what was parsed have to be one kind.
         let kind = plan.kind();
-        if request.header(KIND_HEADER) != Some(kind.as_str()) || classify(&request.body) != Some(kind) {
+        if request.header(KIND_HEADER) != Some(kind.as_str()) || kind_of_body(&request.body) != Ok(kind) {
             let text = format!("the gateway must say that it is a {kind}, in {KIND_HEADER}, and nobody may doubt it");
             return bad("OPERATION_KIND_MISMATCH", &text);
         }
@@ -128,7 +128,7 @@ impl Router {
             Ok(Ok(answer)) => match answer.status {
                 200 => Told { answer: Ok(answer.body), refused: false },
                 // A request that it does not execute has errors and no data; anything else is none of GraphQL's.
-                400 => Told { answer: Ok(answer.body), refused: true },
+                400 | 413 | 422 => Told { answer: Ok(answer.body), refused: true },
                 status @ (408 | 429 | 500..) => failed(true, &format!("it answered {status}")),
                 status => failed(false, &format!("it answered {status}")),
             },

@@ -99,7 +99,7 @@ async fn a_mutation_goes_to_its_services_command_app() {
     let asked = front.asked();
     assert_eq!(asked.len(), 1);
     assert!(asked[0].headers.contains(&(KIND_HEADER, "mutation".to_owned())), "{asked:?}");
-    assert_eq!(skein_kind::classify(asked[0].body.as_bytes()), Some(skein_kind::Kind::Mutation));
+    assert_eq!(skein_kind::kind_of_body(asked[0].body.as_bytes()), Ok(skein_kind::Kind::Mutation));
 }
 
 #[tokio::test(start_paused = true)]

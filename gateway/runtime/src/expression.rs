@@ -225,7 +225,7 @@ macro_rules! problem {
     };
 }
 
-const SHAPES: [(&str, Known); 16] = [
+const SHAPES: [(&str, Known); 19] = [
     ("(string)context.Variables[\"\"]", |given, cx| variable(cx, &given[0]).map(Value::Text)),
     ("(string)context.Variables[\"\"] == \"\"", |given, cx| {
         Ok(Value::Bool(variable(cx, &given[0])? == given[1].text()))
@@ -265,6 +265,13 @@ const SHAPES: [(&str, Known); 16] = [
             Ok(Value::Bool(bytes > given[1].number()))
         },
     ),
+    ("context.Request.Method != \"\" && context.Request.Method != \"\"", |given, cx| {
+        Ok(Value::Bool(given.iter().all(|method| cx.method().as_str() != method.text())))
+    }),
+    ("context.Request.Method == \"\" && (string)context.Variables[\"\"] == \"\"", |given, cx| {
+        Ok(Value::Bool(cx.method().as_str() == given[0].text() && variable(cx, &given[1])? == given[2].text()))
+    }),
+    ("context.Request.Method != \"\"", |given, cx| Ok(Value::Bool(cx.method().as_str() != given[0].text()))),
     ("context.Request.Method == \"\"", |given, cx| Ok(Value::Bool(cx.method().as_str() == given[0].text()))),
     ("context.Response.StatusCode == 0", |given, cx| {
         Ok(Value::Bool(i64::from(cx.response()?.status().as_u16()) == given[0].number()))

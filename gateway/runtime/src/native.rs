@@ -4,7 +4,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Method;
 use serde_json::json;
+use skein_kind::Uncertain;
 
 use crate::context::Context;
 use crate::expression::{Evaluated, Failure, Value};
@@ -19,12 +21,12 @@ pub(crate) struct Block {
 pub(crate) const BLOCKS: [Block; 4] = [
     Block {
         name: "graphql-kind",
-        digest: "503c149a7ed2ad97eac0ca9f03d9cf0fa27d4fc450f7e8ecce857ca40f1883d8",
+        digest: "d5e262e5e33bc0f82d5ffd32c80092af799a7c9902568711c45caefec5269480",
         function: |_, cx| Ok(kind(cx)),
     },
     Block {
         name: "media-type",
-        digest: "9fc6068f4133c46652abff7eee050650b288740adef9d3b7b9e93b316e9c1504",
+        digest: "379f27d72d2c8dededbead187997ca70f315a8cc6dd77de1a873bf65108c6feb",
         function: |_, cx| Ok(Value::Bool(is_plain_json(cx))),
     },
     Block {
@@ -39,16 +41,29 @@ pub(crate) const BLOCKS: [Block; 4] = [
     },
 ];
 
-/// Which kind of operation the body asks for.
+/// Which kind of operation the request asks for.
 fn kind(cx: &Context<'_>) -> Value {
-    let kind = skein_kind::classify(cx.request.body());
-    Value::Text(kind.map_or("invalid", skein_kind::Kind::as_str).to_owned())
+    let kind = if cx.method() == Method::GET {
+        // A body beside it is nothing that anybody should read.
+        let length = cx.request_header("Content-Length").unwrap_or_else(|| "0".to_owned());
+        if cx.request.headers().contains_key("transfer-encoding") || length != "0" {
+            Err(Uncertain::Invalid)
+        } else {
+            skein_kind::kind_of_query(cx.request.uri().query().unwrap_or_default())
+        }
+    } else {
+        skein_kind::kind_of_body(cx.request.body())
+    };
+    Value::Text(kind.map_or_else(Uncertain::as_str, skein_kind::Kind::as_str).to_owned())
 }
 
 /// Whether the body is plain JSON in UTF-8.
 fn is_plain_json(cx: &Context<'_>) -> bool {
     if cx.request.headers().contains_key("content-encoding") {
         return false;
+    }
+    if cx.method() == Method::GET {
+        return true;
     }
     let given = cx.request_header("Content-Type").unwrap_or_default().to_lowercase();
     let mut parts = given.split(';');

@@ -51,6 +51,19 @@ fn header(name: &'static str, value: &str) -> Request<Bytes> {
     request
 }
 
+fn get(query: &str) -> Request<Bytes> {
+    let mut request = Request::get(format!("/graphql?{query}")).body(Bytes::new()).unwrap();
+    let token = HeaderValue::from_str(&format!("Bearer {}", good_token())).unwrap();
+    request.headers_mut().insert("authorization", token);
+    request
+}
+
+fn method(method: Method) -> Request<Bytes> {
+    let mut request = query();
+    *request.method_mut() = method;
+    request
+}
+
 fn raw(body: &[u8]) -> Request<Bytes> {
     let mut request = post("");
     request.headers_mut().insert("content-length", body.len().into());
@@ -85,9 +98,7 @@ fn cases() -> Vec<(&'static str, u16, Request<Bytes>)> {
     understated.headers_mut().insert("content-length", 10.into());
     let mut unstated = raw(&vec![b' '; 300_000]);
     unstated.headers_mut().remove("content-length");
-    let mut empty_get = query();
-    *empty_get.method_mut() = Method::GET;
-    *empty_get.body_mut() = Bytes::new();
+    let empty_get = get("");
     let embedded = json!({"alg": "RS256", "kid": "r9", "jwk": {"kty": "RSA", "n": "AQAB", "e": "AQAB"}});
     let linked = json!({"alg": "RS256", "kid": "r9", "jku": "https://evil.example/keys"});
     let confused = {
@@ -171,22 +182,42 @@ fn cases() -> Vec<(&'static str, u16, Request<Bytes>)> {
             request.headers_mut().insert("content-length", HeaderValue::from_static("-1"));
             request
         }),
-        ("more than it states", 400, understated),
-        ("much, unstated", 400, unstated),
+        ("more than it states", 413, understated),
+        ("a mutation by GET", 405, get("query=mutation%7Bopen(by:%22ann%22)%7Bid%7D%7D")),
+        ("a subscription by GET", 400, get("query=subscription%7Ba%7D")),
+        ("a GET with a body", 400, {
+            let mut request = get("query=%7Ba%7D");
+            request.headers_mut().insert("content-length", 2.into());
+            *request.body_mut() = Bytes::from_static(b"{}");
+            request
+        }),
+        ("a GET with a token in the query", 400, get("query=%7Ba%7D&access_token=x")),
+        ("a GET that asks twice", 400, get("query=%7Ba%7D&query=%7Ba%7D")),
+        ("a GET that is compressed", 415, {
+            let mut request = get("query=%7Ba%7D");
+            request.headers_mut().insert("content-encoding", HeaderValue::from_static("gzip"));
+            request
+        }),
+        ("a GET that is too long", 414, get(&format!("query=%7Ba%7D{}", "+".repeat(7_200)))),
+        ("a PUT", 405, method(Method::PUT)),
+        ("a DELETE", 405, method(Method::DELETE)),
+        ("a HEAD", 405, method(Method::HEAD)),
+        ("another method's name", 405, method(Method::from_bytes(b"get").unwrap())),
+        ("much, unstated", 413, unstated),
         ("no body", 400, raw(b"")),
-        ("a GET without a body", 400, empty_get),
+        ("a GET without a query", 422, empty_get),
         ("no JSON", 400, raw(b"{ a }")),
         ("a batch", 400, raw(batch.as_bytes())),
         ("no UTF-8", 400, raw(b"{\"query\":\"{ a(b: \\\"\xff\\\") }\"}")),
         ("UTF-16", 400, raw(b"\xff\xfe{\0}\0")),
-        ("no query", 400, raw(br#"{"variables":{}}"#)),
-        ("a query that is a list", 400, raw(br#"{"query":["{ a }"]}"#)),
-        ("a query that comes twice, last no text", 400, raw(br#"{"query":"{ a }","query":1}"#)),
+        ("no query", 422, raw(br#"{"variables":{}}"#)),
+        ("a query that is a list", 422, raw(br#"{"query":["{ a }"]}"#)),
+        ("a query that comes twice, last no text", 422, raw(br#"{"query":"{ a }","query":1}"#)),
         ("too deep", 400, raw(deep.as_bytes())),
-        ("two operations, none named", 400, raw(br#"{"query":"query A { a } mutation B { b }"}"#)),
+        ("two operations, none named", 422, raw(br#"{"query":"query A { a } mutation B { b }"}"#)),
         (
             "an operation that is not there",
-            400,
+            422,
             raw(br#"{"query":"query A { a } mutation B { b }","operationName":"C"}"#),
         ),
         ("a subscription", 400, raw(br#"{"query":"subscription { a }"}"#)),
@@ -216,6 +247,9 @@ async fn nothing_of_it_reaches_a_handler() {
             let problem: Value = serde_json::from_slice(response.body()).unwrap_or_default();
             if problem["status"] != *status || response.headers().get("x-trace-id").is_none() {
                 wrong.push(format!("{name}: the answer is no problem with a trace: {problem}"));
+            }
+            if *status == 405 && response.headers().get("allow").is_none() {
+                wrong.push(format!("{name}: no Allow"));
             }
             if *status == 401 && response.headers().get("www-authenticate").is_none() {
                 wrong.push(format!("{name}: no WWW-Authenticate"));

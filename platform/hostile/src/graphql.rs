@@ -8,7 +8,7 @@ use async_graphql::{Object, SimpleObject};
 use serde_json::Value;
 use skein_core::{Principal, Trace};
 use skein_graphql::{Api, Caller, Connection, Endpoint, Serves, access, api, page_cost};
-use skein_kind::{Kind, classify};
+use skein_kind::{Kind, kind_of_body, kind_of_query};
 
 use crate::run;
 
@@ -92,12 +92,15 @@ pub fn graphql_document(data: &[u8]) {
         wrapped = serde_json::json!({"query": String::from_utf8_lossy(data)}).to_string();
         wrapped.as_bytes()
     };
-    let _ = classify(data);
-    let kind = classify(body);
+    let _ = kind_of_body(data);
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = kind_of_query(text);
+    }
+    let kind = kind_of_body(body).ok();
     MUTATED.store(false, Ordering::SeqCst);
     for (serves, expected) in [(Serves::Queries, Kind::Query), (Serves::Mutations, Kind::Mutation)] {
         let (status, answer, outcome) = self::answer(serves, body);
-        assert!(status == 200 || status == 400, "{status}");
+        assert!([200, 400, 413, 422].contains(&status), "{status}");
         assert!(answer.is_object(), "{answer}");
         let errors = answer["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
         for error in errors {

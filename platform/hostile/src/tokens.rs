@@ -43,7 +43,7 @@ pub fn continuation(data: &[u8]) {
             assert!(page.after.is_some(), "a cursor was dropped: the list would begin again");
         }
         Err(error) => {
-            assert_eq!(error.code(), "BAD_USER_INPUT");
+            assert_eq!(error.code().as_str(), "BAD_USER_INPUT");
             bounded(&error);
         }
     }

@@ -18,6 +18,9 @@ use skein_local::outbound;
 use skein_package::{Compression, File};
 use skein_policies::{ControlFlow, Tier, control_flow};
 
+#[path = "serve/hostile.rs"]
+mod hostile;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_skein-local");
 
 const ARM: &str = "https://management.azure.com";
@@ -172,8 +175,10 @@ impl Deployed<'_> {
         }
         let gateway = control_flow::gateway(tier).print(tier).unwrap();
         self.put(&kind("policies"), "apim-skein/policy", document(&gateway)).await;
-        let operation = json!({"properties": {"method": "POST", "urlTemplate": "/graphql"}});
-        self.put(&kind("apis/operations"), "apim-skein/orders/graphql-post", operation).await;
+        for method in ["POST", "GET", "HEAD", "PUT", "PATCH", "DELETE"] {
+            let operation = json!({"properties": {"method": method, "urlTemplate": "/graphql"}});
+            self.put(&kind("apis/operations"), &format!("apim-skein/orders/graphql-{method}"), operation).await;
+        }
         self.put(&kind("apis/policies"), "apim-skein/orders/policy", document(&api_policy())).await;
     }
 
@@ -253,7 +258,12 @@ fn customer(state: &Path) -> String {
 
 /// The package of an app with two functions. `more` makes it another one.
 fn package(more: &str) -> Vec<u8> {
-    let examples = Path::new(BINARY).parent().unwrap().join("examples/fake_worker");
+    package_of("fake_worker", more)
+}
+
+/// The same with one of the examples as its worker.
+fn package_of(worker: &str, more: &str) -> Vec<u8> {
+    let examples = Path::new(BINARY).parent().unwrap().join("examples").join(worker);
     assert!(examples.is_file(), "{} is missing: `cargo test -p skein-local` builds it", examples.display());
     let host = json!({"version": "2.0", "customHandler": {
         "description": {"defaultExecutablePath": "bin/handler"}, "enableProxyingHttpRequest": true}});

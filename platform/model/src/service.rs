@@ -210,22 +210,22 @@ impl Service {
     /// A service with the functions that every service has, which publishes and reads nothing yet.
     #[track_caller]
     pub fn new(name: &str) -> Self {
-        let graphql = || Function::http("graphql", "POST", "graphql");
+        let graphql = |methods: &[&str]| Function::http("graphql", methods, "graphql");
         let app = |app: App, functions: Vec<Function>| FunctionApp::new(format!("{name}-{}", app.as_str()), functions);
         Service {
             name: name.to_owned(),
             command: app(
                 App::Command,
                 vec![
-                    graphql(),
-                    Function::http("outcomes", "GET", "outcomes/{aggregate}/{command}"),
+                    graphql(&["POST"]),
+                    Function::http("outcomes", &["GET"], "outcomes/{aggregate}/{command}"),
                     Function::messages("commands", Service::COMMANDS, Connection::Commands, true),
                 ],
             ),
             query: app(
                 App::Query,
                 vec![
-                    graphql(),
+                    graphql(&["GET", "POST"]),
                     Function::messages("events", Service::EVENTS, Connection::Events, false),
                     Function::messages("rebuild", Service::REBUILD, Connection::Rebuild, false),
                 ],
@@ -287,8 +287,8 @@ impl Service {
     pub fn subscriptions(mut self) -> Self {
         self.subscriptions = true;
         insert(&mut self.tables, skein_core::views::SUBSCRIPTIONS_TABLE.to_owned());
-        self.query.functions.push(Function::http("negotiate", "POST", "negotiate"));
-        self.query.functions.push(Function::http("signalr", "POST", Service::UPSTREAM));
+        self.query.functions.push(Function::http("negotiate", &["POST"], "negotiate"));
+        self.query.functions.push(Function::http("signalr", &["POST"], Service::UPSTREAM));
         self
     }
 
@@ -342,7 +342,7 @@ impl FunctionApp {
 
     /// The gateway's app that answers one graph of all services.
     pub(crate) fn router() -> Self {
-        FunctionApp::new("gateway-router".to_owned(), vec![Function::http("graphql", "POST", "graphql")])
+        FunctionApp::new("gateway-router".to_owned(), vec![Function::http("graphql", &["POST"], "graphql")])
     }
 
     /// The functions' names, sorted: what the binary's own list is held against.
@@ -354,8 +354,9 @@ impl FunctionApp {
 }
 
 impl Function {
-    fn http(name: &str, method: &str, route: &str) -> Self {
-        let trigger = Trigger::Http { methods: vec![method.to_owned()], route: route.to_owned(), open: false };
+    fn http(name: &str, methods: &[&str], route: &str) -> Self {
+        let methods = methods.iter().map(|method| (*method).to_owned()).collect();
+        let trigger = Trigger::Http { methods, route: route.to_owned(), open: false };
         Function { name: name.to_owned(), trigger }
     }
 

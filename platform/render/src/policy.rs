@@ -24,7 +24,9 @@ pub enum PolicyOf<'a> {
 pub fn policy_xml(of: PolicyOf<'_>, tier: Tier) -> Result<String, PolicyError> {
     match of {
         PolicyOf::Gateway => gateway(tier).print(tier),
-        PolicyOf::Graph(router) => ControlFlow::between(&router.binary, &router.binary).policy(tier).print(tier),
+        PolicyOf::Graph(router) => {
+            ControlFlow::between(&router.binary, &router.binary).by_post_alone().policy(tier).print(tier)
+        }
         PolicyOf::Service(service) => flow(service).policy(tier).print(tier),
         PolicyOf::Subscriptions(service) => flow(service).subscriptions(tier).print(tier),
     }

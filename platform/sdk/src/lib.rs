@@ -19,43 +19,88 @@ pub use skein_core::views::{ViewReader, ViewsHandler};
 pub use skein_graphql::UnstatedAccess;
 pub use skein_host::{App, CommandSettings, QuerySettings};
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use skein_core::Trace;
 use skein_core::handler::Delivery;
-use skein_graphql::{Caller, Endpoint};
+use skein_graphql::{Asked, Caller, Code, Endpoint, HttpAnswer, refusal};
 use skein_host::{HttpRequest, HttpResponse, ServiceBusMessage, Unauthorized, principal, trace_id};
 use skein_kind::KIND_HEADER;
 
 /// The binding of both queues' triggers.
 const MESSAGE: &str = "message";
 
-/// Answers a GraphQL request that a front passed on.
-async fn graphql_over_http<Q, M>(endpoint: &Endpoint<Q, M>, fronts: &[String], request: &HttpRequest) -> HttpResponse
+const ITS_GATEWAY_ONLY: &str = "this app answers its gateway only";
+
+/// Answers a GraphQL request that a front passed on: what the function `graphql` of both apps does. `fronts` are the object
+/// ids of the identities that may ask, the gateway's first; whatever others send is answered with 401, and nothing is
+/// executed.
+pub async fn graphql_over_http<Q, M>(
+    endpoint: &Endpoint<Q, M>,
+    fronts: &[String],
+    request: &HttpRequest,
+) -> HttpResponse
 where
     Q: async_graphql::ObjectType + 'static,
     M: async_graphql::ObjectType + 'static,
 {
+    let caller = conversation(request);
+    let accept = request.header("accept");
+    let refuse = |code: Code, text: &str| http_response(refusal(code, text, accept, &caller.correlation_id));
     let principal = match principal(request, fronts) {
         Ok(principal) => principal,
-        Err(reason) => return unauthorized(&reason),
+        Err(reason) => {
+            tracing::warn!(%reason, "unauthorized");
+            return refuse(Code::Unauthorized, ITS_GATEWAY_ONLY);
+        }
     };
-    let json = request.header("content-type").is_some_and(|kind| {
-        kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
-    });
-    if !json {
-        let text = "send the request as application/json";
-        return HttpResponse::problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", text);
+    let get = request.method == Method::GET;
+    if request.headers.contains_key(header::CONTENT_ENCODING) || !(get || is_plain_json(request)) {
+        return refuse(
+            Code::UnsupportedMediaType,
+            "send the request as application/json in UTF-8, not encoded further",
+        );
     }
-    // What the gateway routed by has to be what this app serves; the endpoint looks at the body again.
+    if get && !request.body.is_empty() {
+        return refuse(Code::BadRequest, "a GET has no body");
+    }
+    // What the gateway routed by has to be what this app serves; the endpoint looks at the request again.
     let serves = endpoint.serves().kind().as_str();
     if request.header(KIND_HEADER) != Some(serves) {
         let text = format!("the gateway must say that it is a {serves}, in {KIND_HEADER}");
-        return HttpResponse::problem(StatusCode::BAD_REQUEST, "OPERATION_KIND_MISMATCH", &text);
+        return refuse(Code::OperationKindMismatch, &text);
     }
-    let caller = Caller { principal, trace: conversation(request) };
-    let answer = endpoint.answer(&request.body, request.header("accept"), caller).await;
+    let asked = match get {
+        true => Asked::Get(request.query.as_deref().unwrap_or_default()),
+        false => Asked::Post(&request.body),
+    };
+    http_response(endpoint.answer_to(asked, accept, Caller { principal, trace: caller }).await)
+}
+
+/// The answer as a function gives it.
+fn http_response(answer: HttpAnswer) -> HttpResponse {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    HttpResponse { outcome: answer.outcome, ..HttpResponse::new(status, answer.content_type, answer.body) }
+    let response = HttpResponse::new(status, answer.content_type, answer.body);
+    let response = match status {
+        StatusCode::METHOD_NOT_ALLOWED => response.with_header(header::ALLOW, HeaderValue::from_static("POST")),
+        _ => response,
+    };
+    HttpResponse { outcome: answer.outcome, ..response }
+}
+
+/// Whether the body is JSON in UTF-8, by one header that says so: as the gateway looks at it.
+fn is_plain_json(request: &HttpRequest) -> bool {
+    let mut values = request.headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let Ok(value) = value.to_str() else { return false };
+    let mut parts = value.split(';').map(str::trim);
+    parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
+        && parts.all(|part| match part.split_once('=') {
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+                value.replace('"', "").trim().eq_ignore_ascii_case("utf-8")
+            }
+            None => !part.eq_ignore_ascii_case("charset"),
+            Some(_) => true,
+        })
 }
 
 /// A conversation begins with its first request; its id is the trace's.
@@ -70,7 +115,7 @@ fn conversation(request: &HttpRequest) -> Trace {
 
 fn unauthorized(reason: &Unauthorized) -> HttpResponse {
     tracing::warn!(%reason, "unauthorized");
-    HttpResponse::problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "this app answers its gateway only")
+    HttpResponse::problem(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", ITS_GATEWAY_ONLY)
 }
 
 fn delivery(message: &ServiceBusMessage) -> Delivery {

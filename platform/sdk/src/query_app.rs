@@ -104,7 +104,7 @@ where
             None => app,
         };
         Ok(app
-            .http("graphql", &[Method::POST], "graphql", move |request| {
+            .http("graphql", &[Method::GET, Method::POST], "graphql", move |request| {
                 let (endpoint, fronts) = (Arc::clone(&endpoint), Arc::clone(&fronts));
                 async move { graphql_over_http(&endpoint, &fronts, &request).await }
             })

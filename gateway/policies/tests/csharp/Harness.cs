@@ -24,9 +24,16 @@ public class Body
     }
 }
 
+public class Url
+{
+    public string QueryString;
+}
+
 public class Message
 {
     public Body Body;
+    public string Method = "POST";
+    public Url OriginalUrl = new Url();
     public IReadOnlyDictionary<string, string[]> Headers = new Dictionary<string, string[]>(StringComparer.OrdinalIgnoreCase);
     public int StatusCode;
     public string StatusReason;
@@ -64,11 +71,12 @@ public static class Lookups
 
 public static class Harness
 {
-    // Reads one case a line, base64 of UTF-8 JSON: {"expression", "body", "headers", "variables", "token", "status",
-    // "error"}; writes the result of each, base64 of UTF-8.
+    // Reads one case a line, base64 of UTF-8 JSON: {"expression", "method", "query", "body", "headers", "variables",
+    // "token", "status", "error"}; writes the result of each, base64 of UTF-8.
     public static int Main(string[] arguments)
     {
         var kinds = arguments.Length == 1 && arguments[0] == "kinds";
+        var queries = arguments.Length == 1 && arguments[0] == "queries";
         using (var input = new StreamReader(Console.OpenStandardInput(), Encoding.ASCII))
         using (var output = new StreamWriter(Console.OpenStandardOutput(), new ASCIIEncoding()))
         {
@@ -76,7 +84,7 @@ public static class Harness
             while ((line = input.ReadLine()) != null)
             {
                 var text = Encoding.UTF8.GetString(Convert.FromBase64String(line));
-                output.Write(kinds ? Kind(text) : Run(JObject.Parse(text)));
+                output.Write(kinds ? Kind(text) : queries ? KindOfQuery(text) : Run(JObject.Parse(text)));
                 output.Write('\n');
             }
         }
@@ -91,9 +99,20 @@ public static class Harness
         return (string)Expressions.Kind(context);
     }
 
+    // For many queries of URLs, with their question marks: the verdict itself.
+    static string KindOfQuery(string query)
+    {
+        var context = new Context();
+        context.Request.Method = "GET";
+        context.Request.OriginalUrl.QueryString = query;
+        return (string)Expressions.Kind(context);
+    }
+
     static string Run(JObject given)
     {
         var context = new Context();
+        if (given["method"] != null) { context.Request.Method = (string)given["method"]; }
+        if (given["query"] != null) { context.Request.OriginalUrl.QueryString = (string)given["query"]; }
         if (given["body"] != null) { context.Request.Body = new Body { Text = (string)given["body"] }; }
         var headers = new Dictionary<string, string[]>(StringComparer.OrdinalIgnoreCase);
         foreach (var header in given["headers"] as JObject ?? new JObject())

@@ -101,6 +101,10 @@ async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
         }
     }
     let (mut head, body) = request.into_parts();
+    // Two ends of one body: whoever is behind might believe the other one.
+    if head.headers.contains_key(header::TRANSFER_ENCODING) && head.headers.contains_key(header::CONTENT_LENGTH) {
+        return problem(StatusCode::BAD_REQUEST, "a request has a content-length or a transfer-encoding, not both");
+    }
     // The pages are the API's own origin, as they are behind Front Door, which names another one: for the policies nothing
     // is asked across.
     if is_own_page(&head.headers) {

@@ -6,6 +6,8 @@ use serde_json::Value;
 use skein_policies::{ControlFlow, Tier, control_flow};
 use tower::ServiceExt as _;
 
+use axum::routing::any;
+
 use super::*;
 use crate::identity::{self, GATEWAY_AUDIENCE, ISSUER};
 
@@ -47,12 +49,15 @@ fn deployed(planes: &str, tier: Tier) -> Vec<Value> {
         of_gateway("/backends", "apim/orders-command", json!({"url": format!("{planes}/c/api")})),
         of_gateway("/backends", "apim/orders-query", json!({"url": format!("{planes}/q/api/")})),
         of_gateway("/apis", "apim/orders", json!({"path": "orders", "displayName": "Orders <&>"})),
-        of_gateway("/apis/operations", "apim/orders/post", json!({"method": "POST", "urlTemplate": "/graphql"})),
         of_gateway("/apis/policies", "apim/orders/policy", json!({"value": policy, "format": "xml"})),
         of_gateway("/apis", "apim/live", json!({"path": "orders/subscriptions", "displayName": "Live"})),
         of_gateway("/apis/operations", "apim/live/post", json!({"method": "POST", "urlTemplate": "/negotiate"})),
         of_gateway("/apis/policies", "apim/live/policy", json!({"value": negotiation, "format": "xml"})),
     ]);
+    all.extend(["post", "get", "put", "head"].map(|method| {
+        let properties = json!({"method": method.to_uppercase(), "urlTemplate": "/graphql"});
+        of_gateway("/apis/operations", &format!("apim/orders/{method}"), properties)
+    }));
     all
 }
 
@@ -66,12 +71,12 @@ struct Fixture {
 /// A gateway whose two backends answer with their name and the headers and body they got.
 async fn fixture(tier: Tier) -> Fixture {
     let echo = |name: &'static str| {
-        post(async move |headers: HeaderMap, body: String| {
+        any(async move |uri: axum::http::Uri, headers: HeaderMap, body: String| {
             let headers: serde_json::Map<String, Value> = headers
                 .iter()
                 .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
                 .collect();
-            let answer = axum::Json(json!({"backend": name, "headers": headers, "body": body}));
+            let answer = axum::Json(json!({"backend": name, "query": uri.query(), "headers": headers, "body": body}));
             ([("server", "inside"), ("x-powered-by", "inside")], answer)
         })
     };
@@ -157,6 +162,29 @@ async fn the_kind_of_the_operation_routes() {
     for document in ["subscription { a }", "{ a", "", "type Q { a: Int }"] {
         assert_eq!(fixture.ask(document, &[]).await.0, 400, "{document}");
     }
+}
+
+#[tokio::test]
+async fn a_get_asks_the_query_app_and_a_browser_sees_the_editor() {
+    let fixture = fixture(Tier::Consumption).await;
+    let token = fixture.token();
+    let query = "query=query+Q%7Ba%7D&operationName=Q&variables=%7B%22b%22:%22%C3%A9%22%7D";
+    let uri = format!("/orders/graphql?{query}");
+    let (status, headers, answer) = fixture.send("GET", &uri, &[("authorization", &token)], "").await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, &answer["backend"], &answer["query"]), (200, &json!("query"), &json!(query)), "as it was sent");
+    assert_eq!(
+        (&answer["headers"]["x-skein-kind"], &headers["cache-control"]),
+        (&json!("query"), &"no-store".parse().unwrap())
+    );
+    let (status, headers, _) = fixture.send("GET", &uri, &[("accept", "text/html")], "").await;
+    assert_eq!((status, headers["content-type"].to_str().unwrap().contains("text/html")), (200, true));
+    // What is beside a POST in the URL is not passed on.
+    let json = ("content-type", "application/json");
+    let headers = [("authorization", token.as_str()), json];
+    let (_, _, answer) = fixture.send("POST", "/orders/graphql?code=x", &headers, r#"{"query":"mutation{a}"}"#).await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((&answer["backend"], &answer["query"]), (&json!("command"), &Value::Null));
 }
 
 #[tokio::test]
@@ -264,7 +292,18 @@ async fn odd_requests_get_the_right_status() {
         ("POST", "/nothing/graphql", vec![json], r#"{"query":"{a}"}"#, 404),
         ("POST", "/ordersx/graphql", vec![auth, json], r#"{"query":"{a}"}"#, 404),
         ("POST", "/orders/other", vec![auth, json], r#"{"query":"{a}"}"#, 404),
-        ("PUT", "/orders/graphql", vec![auth, json], r#"{"query":"{a}"}"#, 404),
+        ("PUT", "/orders/graphql", vec![auth, json], r#"{"query":"{a}"}"#, 405),
+        ("DELETE", "/orders/graphql", vec![auth], "", 404),
+        ("GET", "/orders/graphql?query=mutation%7Ba%7D", vec![auth], "", 405),
+        ("GET", "/orders/graphql?query=%7Ba%7D&access_token=x", vec![auth], "", 400),
+        (
+            "GET",
+            "/orders/graphql?query=%7Ba%7D",
+            vec![auth, ("transfer-encoding", "chunked"), ("content-length", "1")],
+            "x",
+            400,
+        ),
+        ("GET", "/orders/graphql?query=%7Ba%7D", vec![], "", 401),
         ("POST", "//orders/graphql", vec![auth, json], r#"{"query":"{a}"}"#, 404),
         ("POST", "/orders/graphql", vec![auth], r#"{"query":"{a}"}"#, 415),
         ("POST", "/orders/graphql", vec![auth, ("content-type", "text/plain")], r#"{"query":"{a}"}"#, 415),
@@ -274,7 +313,8 @@ async fn odd_requests_get_the_right_status() {
         ("POST", "/orders/graphql", vec![auth, json], huge.as_str(), 413),
         ("POST", "/nothing/graphql", vec![auth, json], huge.as_str(), 413),
         ("POST", "/orders/graphql", vec![auth, ("content-type", "application/json; charset=UTF-8")], "[]", 400),
-        ("GET", "/orders/graphql", vec![auth], "", 404),
+        ("GET", "/orders/graphql", vec![auth], "", 422),
+        ("POST", "/orders/graphql?query=%7Ba%7D", vec![auth, json], "{}", 422),
         ("GET", "/nothing/graphql", vec![("accept", "text/html")], "", 404),
     ] {
         let (status, headers, body) = fixture.send(method, uri, &headers, body).await;

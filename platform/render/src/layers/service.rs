@@ -646,7 +646,8 @@ fn in_gateway(
         .protocols([Protocols::Https])
         .subscription_required(false);
     let api = nested.template.child("api", &gateway, service.name.as_str(), Api::new().properties(properties));
-    for method in ["POST", "GET"] {
+    // Those that are never right are answered by the policy, with what is allowed: what fits no operation is a 404.
+    for method in ["POST", "GET", "HEAD", "PUT", "PATCH", "DELETE"] {
         let symbol = format!("operation{method}");
         let properties = OperationContractProperties::new(format!("GraphQL by {method}"), method, "/graphql");
         let name = format!("graphql-{}", method.to_lowercase());

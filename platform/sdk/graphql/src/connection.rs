@@ -126,10 +126,10 @@ mod tests {
         assert_eq!(next, Page { first: MAX_PAGE, after: Some("00x:é".into()) });
         assert_eq!(Page::of(None, None).unwrap(), Page { first: DEFAULT_PAGE, after: None });
         for first in [0, -1, i32::MIN] {
-            assert_eq!(Page::of(Some(first), None).unwrap_err().code(), "BAD_USER_INPUT");
+            assert_eq!(Page::of(Some(first), None).unwrap_err().code().as_str(), "BAD_USER_INPUT");
         }
         for cursor in ["", "00x", "%", "djI6MDA", "_w"] {
-            assert_eq!(Page::of(None, Some(cursor)).unwrap_err().code(), "BAD_USER_INPUT", "{cursor}");
+            assert_eq!(Page::of(None, Some(cursor)).unwrap_err().code().as_str(), "BAD_USER_INPUT", "{cursor}");
         }
     }
 }

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{BaseType, DocumentOperations, ExecutableDocument, OperationType, Selection};
 use async_graphql::{ErrorExtensionValues, ObjectType, Positioned, Request, Response, ServerError};
+use serde::de::IgnoredAny;
+use serde_json::error::Category;
+use serde_json::{Map, Value, json};
 use skein_core::{Principal, Trace};
-use skein_kind::{Kind, classify};
+use skein_kind::{Kind, MAX_BODY_UNITS, MAX_QUERY_CHARS, kind_of_body, kind_of_query, media};
 
+use crate::code::Code;
 use crate::error::finished;
 use crate::guard::Api;
-use crate::media;
 
 /// How deep the fields of an operation may be nested.
 pub const MAX_DEPTH: usize = 10;
@@ -100,20 +103,39 @@ pub struct HttpAnswer {
     pub outcome: Option<String>,
 }
 
+/// What a client asks, as HTTP carries it.
+#[derive(Debug, Clone, Copy)]
+pub enum Asked<'a> {
+    /// By POST: the body.
+    Post(&'a [u8]),
+    /// By GET: the query of the URL as it was sent, without the question mark. It asks for queries alone.
+    Get(&'a str),
+}
+
 /// Why a request is refused before it is executed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("an answer is {} or {}, and the client accepts neither", media::RESPONSE, media::JSON)]
     Media,
-    #[error("the body is no GraphQL request in JSON: {0}")]
+    #[error("a body has at most {MAX_BODY_UNITS} bytes")]
+    Large,
+    #[error("the query of a URL has at most {MAX_QUERY_CHARS} characters")]
+    Long,
+    #[error("the body is no JSON: {0}")]
     Json(String),
+    #[error("the URL's query is no form of query, operationName, variables and extensions: {0}")]
+    Form(String),
+    #[error("it is no GraphQL request: {0}")]
+    Malformed(String),
     #[error("{0}")]
     Parse(String),
     #[error("operationName must name one of the document's operations")]
     Operation,
+    #[error("a GET asks for queries only")]
+    Method,
     #[error("this endpoint serves {0} only")]
     Kind(&'static str),
-    #[error("it is not certain which kind of operation the body asks for")]
+    #[error("it is not certain which kind of operation the request asks for")]
     Uncertain,
     #[error("the document's brackets are nested deeper than {MAX_NESTING} times")]
     Nesting,
@@ -126,18 +148,50 @@ pub(crate) enum Refused {
 }
 
 impl Refused {
-    pub(crate) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> Code {
         match self {
-            Refused::Media => "NOT_ACCEPTABLE",
-            Refused::Json(_) => "BAD_REQUEST",
-            Refused::Parse(_) => "GRAPHQL_PARSE_FAILED",
-            Refused::Operation => "OPERATION_RESOLUTION_FAILURE",
-            Refused::Kind(_) | Refused::Uncertain => "OPERATION_KIND_MISMATCH",
-            Refused::Nesting => "QUERY_TOO_DEEP",
-            Refused::Selections => "QUERY_TOO_COMPLEX",
-            Refused::Cycle(_) | Refused::VariableType(..) => "GRAPHQL_VALIDATION_FAILED",
+            Refused::Media => Code::NotAcceptable,
+            Refused::Large => Code::PayloadTooLarge,
+            Refused::Long => Code::UriTooLong,
+            Refused::Json(_) | Refused::Form(_) => Code::BadRequest,
+            Refused::Malformed(_) => Code::MalformedRequest,
+            Refused::Parse(_) => Code::GraphqlParseFailed,
+            Refused::Operation => Code::OperationResolutionFailure,
+            Refused::Method => Code::MethodNotAllowed,
+            Refused::Kind(_) | Refused::Uncertain => Code::OperationKindMismatch,
+            Refused::Nesting => Code::QueryTooDeep,
+            Refused::Selections => Code::QueryTooComplex,
+            Refused::Cycle(_) | Refused::VariableType(..) => Code::GraphqlValidationFailed,
         }
     }
+}
+
+/// The answer to a request that is refused without being looked at further: an error with its code and trace, in the media
+/// type that the client likes best, or in JSON.
+pub fn refusal(code: Code, message: &str, accept: Option<&str>, trace_id: &str) -> HttpAnswer {
+    let mut error = ServerError::new(message, None);
+    let mut extensions = ErrorExtensionValues::default();
+    extensions.set("code", code.as_str());
+    error.extensions = Some(extensions);
+    let content_type = media::accepted(accept).unwrap_or(media::JSON);
+    http_answer(code.status(), content_type, Response::from_errors(vec![error]), trace_id)
+}
+
+fn http_answer(status: u16, content_type: &'static str, mut response: Response, trace_id: &str) -> HttpAnswer {
+    response.errors = response.errors.into_iter().map(|error| finished(error, trace_id)).collect();
+    let outcome = response.errors.first().and_then(code_in);
+    let body = serde_json::to_string(&response).unwrap_or_else(|_| {
+        json!({"errors": [{"message": "the answer has no JSON",
+            "extensions": {"code": Code::Internal.as_str(), "traceId": trace_id}}]})
+        .to_string()
+    });
+    HttpAnswer { status, content_type, body, outcome }
+}
+
+/// The code that an error has.
+fn code_in(error: &ServerError) -> Option<String> {
+    let code = error.extensions.as_ref()?.get("code")?.clone().into_json().ok()?;
+    code.as_str().map(str::to_owned)
 }
 
 impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
@@ -154,54 +208,55 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
 
     /// Answers a request's body for whoever asks; `accept` is the header of that name.
     pub async fn answer(&self, body: &[u8], accept: Option<&str>, caller: Caller) -> HttpAnswer {
+        self.answer_to(Asked::Post(body), accept, caller).await
+    }
+
+    /// Answers a request for whoever asks; `accept` is the header of that name.
+    pub async fn answer_to(&self, asked: Asked<'_>, accept: Option<&str>, caller: Caller) -> HttpAnswer {
         let trace_id = caller.trace.correlation_id.clone();
-        let accepted = media::accepted(accept);
-        let content_type = accepted.unwrap_or(media::JSON);
-        let modern = content_type == media::RESPONSE;
-        let request = accepted.ok_or(Refused::Media).and_then(|_| self.accepted(body, caller));
-        let (status, mut response) = match request {
-            Ok(request) => {
-                let response = self.api.execute(request).await;
-                // Nothing was executed: the older media type says so in the body only.
-                let refused = response.errors.iter().all(|error| error.path.is_empty()) && response.is_err();
-                (if refused && modern { 400 } else { 200 }, response)
-            }
-            Err(refused) => {
-                let mut error = ServerError::new(refused.to_string(), None);
-                let mut extensions = ErrorExtensionValues::default();
-                extensions.set("code", refused.code());
-                error.extensions = Some(extensions);
-                let status = if matches!(refused, Refused::Media) { 406 } else { 400 };
-                (status, Response::from_errors(vec![error]))
-            }
+        let request = match media::accepted(accept) {
+            None => Err(Refused::Media),
+            Some(content_type) => self.accepted(asked, caller).map(|request| (content_type, request)),
         };
+        let (content_type, request) = match request {
+            Ok(accepted) => accepted,
+            Err(refused) => return refusal(refused.code(), &refused.to_string(), accept, &trace_id),
+        };
+        let mut response = self.api.execute(request).await;
         response.errors = response.errors.into_iter().map(|error| finished(error, &trace_id)).collect();
-        let outcome = response.errors.first().and_then(|error| {
-            let code = error.extensions.as_ref()?.get("code")?.clone().into_json().ok()?;
-            code.as_str().map(str::to_owned)
-        });
-        let body = serde_json::to_string(&response)
-            .unwrap_or_else(|_| r#"{"data":null,"errors":[{"message":"the answer has no JSON"}]}"#.to_owned());
-        HttpAnswer { status, content_type, body, outcome }
+        // Nothing was executed: the older media type says so in the body only.
+        let refused = response.is_err() && response.errors.iter().all(|error| error.path.is_empty());
+        let status = match response.errors.first().and_then(code_in).and_then(|code| Code::named(&code)) {
+            Some(code) if refused && content_type == media::RESPONSE => code.status(),
+            _ => 200,
+        };
+        http_answer(status, content_type, response, &trace_id)
     }
 
     /// The request, if it is well-formed and of the kind that is served here. The gateway has looked at the kind, too,
     /// with a parser of its own: only what both agree on is executed.
-    fn accepted(&self, body: &[u8], caller: Caller) -> Result<Request, Refused> {
-        // Only an object is a request; the reader would also take a list of its members, or several requests.
-        if body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Refused::Json("expected an object".to_owned()));
+    fn accepted(&self, asked: Asked<'_>, caller: Caller) -> Result<Request, Refused> {
+        let request = match asked {
+            Asked::Post(body) => posted(body)?,
+            Asked::Get(query) => gotten(query)?,
+        };
+        if request.query.is_empty() {
+            return Err(Refused::Malformed("there is no query".to_owned()));
         }
-        let request: Request = serde_json::from_slice(body).map_err(|error| Refused::Json(error.to_string()))?;
         let (document, Operation { kind, introspection }) =
             parsed(&self.api, &request.query, request.operation_name.as_deref())?;
         match (self.serves, kind) {
+            _ if matches!(asked, Asked::Get(_)) && kind != OperationType::Query => return Err(Refused::Method),
             (Serves::Mutations, OperationType::Mutation) | (Serves::Queries, OperationType::Query) => {}
             (Serves::Mutations, _) => return Err(Refused::Kind("mutations")),
             (Serves::Queries, _) => return Err(Refused::Kind("queries")),
         }
         // The gateway's verdict, made again: a document that it may have read otherwise is not executed.
-        if classify(body) != Some(self.serves.kind()) {
+        let verdict = match asked {
+            Asked::Post(body) => kind_of_body(body),
+            Asked::Get(query) => kind_of_query(query),
+        };
+        if verdict != Ok(self.serves.kind()) {
             return Err(Refused::Uncertain);
         }
         let limits = if introspection { Limits::INTROSPECTION } else { Limits::default() };
@@ -245,6 +300,52 @@ pub(crate) fn checked<Q: ObjectType + 'static, M: ObjectType + 'static>(
     operation_name: Option<&str>,
 ) -> Result<(ExecutableDocument, OperationType), Refused> {
     parsed(api, query, operation_name).map(|(document, operation)| (document, operation.kind))
+}
+
+/// The request in a body.
+fn posted(body: &[u8]) -> Result<Request, Refused> {
+    if body.len() > MAX_BODY_UNITS {
+        return Err(Refused::Large);
+    }
+    let read = |error: serde_json::Error| match error.classify() {
+        Category::Data => Refused::Malformed(error.to_string()),
+        Category::Syntax | Category::Eof | Category::Io => Refused::Json(error.to_string()),
+    };
+    // Only an object is a request; the reader would also take a list of its members, or several requests.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        serde_json::from_slice::<IgnoredAny>(body).map_err(read)?;
+        return Err(Refused::Malformed("expected an object".to_owned()));
+    }
+    serde_json::from_slice(body).map_err(read)
+}
+
+/// The request in the query of a URL.
+fn gotten(query: &str) -> Result<Request, Refused> {
+    if query.len() > MAX_QUERY_CHARS {
+        return Err(Refused::Long);
+    }
+    let mut members = Map::new();
+    for pair in query.split('&').filter(|_| !query.is_empty()) {
+        let form = |what: &str| Refused::Form(format!("{what} at {:?}", pair.chars().take(40).collect::<String>()));
+        let (name, value) = pair.split_once('=').ok_or_else(|| form("there is no ="))?;
+        let value = skein_kind::decoded(value).and_then(|value| String::from_utf8(value).ok());
+        let value = value.ok_or_else(|| form("the value is not encoded text"))?;
+        let value = match name {
+            "query" => Value::from(value),
+            // Left out, both say the same.
+            "operationName" if value.is_empty() => Value::Null,
+            "operationName" => Value::from(value),
+            "variables" | "extensions" => {
+                serde_json::from_str(&value).map_err(|error| form(&format!("it is no JSON ({error})")))?
+            }
+            _ => return Err(form("no such parameter is known")),
+        };
+        if members.insert(name.to_owned(), value).is_some() {
+            return Err(form("it stands there twice"));
+        }
+    }
+    members.retain(|_, value| !value.is_null());
+    serde_json::from_value(Value::Object(members)).map_err(|error| Refused::Malformed(error.to_string()))
 }
 
 /// The type that a list of any depth is of.

@@ -4,6 +4,8 @@ use async_graphql::{ErrorExtensionValues, ServerError};
 use skein_core::submit::SubmitError;
 use skein_core::{EnvelopeError, Fault, IdError};
 
+use crate::code::Code;
+
 /// Why a field has no answer. A domain's rejection is none of these: it is an outcome.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ApiError {
@@ -45,16 +47,16 @@ impl ApiError {
     }
 
     /// The code in `extensions.code`.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            ApiError::BadInput(_) => "BAD_USER_INPUT",
-            ApiError::Unauthenticated(_) => "UNAUTHENTICATED",
-            ApiError::Forbidden(_) => "FORBIDDEN",
-            ApiError::NotFound(_) => "NOT_FOUND",
-            ApiError::CommandIdReused(_) => "COMMAND_ID_REUSED",
-            ApiError::TooLarge(_) => "TOO_LARGE",
-            ApiError::Unavailable(_) => "UNAVAILABLE",
-            ApiError::Internal(_) => "INTERNAL",
+            ApiError::BadInput(_) => Code::BadUserInput,
+            ApiError::Unauthenticated(_) => Code::Unauthenticated,
+            ApiError::Forbidden(_) => Code::Forbidden,
+            ApiError::NotFound(_) => Code::NotFound,
+            ApiError::CommandIdReused(_) => Code::CommandIdReused,
+            ApiError::TooLarge(_) => Code::TooLarge,
+            ApiError::Unavailable(_) => Code::Unavailable,
+            ApiError::Internal(_) => Code::Internal,
         }
     }
 
@@ -98,14 +100,14 @@ pub(crate) fn finished(mut error: ServerError, trace_id: &str) -> ServerError {
     let mut extensions = error.extensions.take().unwrap_or_default();
     if extensions.get("code").is_none() {
         let code = code_of(&mut error, &mut extensions);
-        extensions.set("code", code);
+        extensions.set("code", code.as_str());
     }
     extensions.set("traceId", trace_id);
     error.extensions = Some(extensions);
     error
 }
 
-fn code_of(error: &mut ServerError, extensions: &mut ErrorExtensionValues) -> &'static str {
+fn code_of(error: &mut ServerError, extensions: &mut ErrorExtensionValues) -> Code {
     if let Some(known) = error.source::<ApiError>() {
         if let Some(fault) = known.fault() {
             tracing::error!(code = fault.code, reason = fault.message, "a field failed");
@@ -117,7 +119,7 @@ fn code_of(error: &mut ServerError, extensions: &mut ErrorExtensionValues) -> &'
         // A resolver gave an error of another type: it was not written for clients.
         tracing::error!(reason = error.message, "a field failed");
         "the service failed; the trace id leads to the reason".clone_into(&mut error.message);
-        return "INTERNAL";
+        return Code::Internal;
     }
-    if error.path.is_empty() { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" }
+    if error.path.is_empty() { Code::GraphqlValidationFailed } else { Code::BadUserInput }
 }

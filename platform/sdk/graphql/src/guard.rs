@@ -17,6 +17,7 @@ use async_graphql::{
     SubscriptionType, TypeDirective, ValidationResult, Value,
 };
 
+use crate::code::Code;
 use crate::endpoint::{Caller, Limits};
 
 mod directive {
@@ -132,12 +133,12 @@ impl Extension for Guard {
         let limits = cx.data_opt::<Limits>().copied().unwrap_or_default();
         if result.depth > limits.depth {
             let text = format!("the operation is {} levels deep, at most {} are allowed", result.depth, limits.depth);
-            return Err(vec![coded("QUERY_TOO_DEEP", text)]);
+            return Err(vec![coded(Code::QueryTooDeep, text)]);
         }
         if result.complexity > limits.complexity {
             let (complexity, most) = (result.complexity, limits.complexity);
             let text = format!("the operation's complexity is {complexity}, at most {most} is allowed: ask for less");
-            return Err(vec![coded("QUERY_TOO_COMPLEX", text)]);
+            return Err(vec![coded(Code::QueryTooComplex, text)]);
         }
         Ok(result)
     }
@@ -159,7 +160,7 @@ impl Extension for Guard {
             next.run(cx, info).await
         } else {
             let text = format!("you may not use {}.{}", info.parent_type, info.name);
-            let mut error = coded("FORBIDDEN", text);
+            let mut error = coded(Code::Forbidden, text);
             error.locations.push(info.field.name.pos);
             Err(error)
         }
@@ -167,10 +168,10 @@ impl Extension for Guard {
 }
 
 /// An error with its code.
-pub(crate) fn coded(code: &str, message: String) -> ServerError {
+pub(crate) fn coded(code: Code, message: String) -> ServerError {
     let mut error = ServerError::new(message, None);
     let mut extensions = ErrorExtensionValues::default();
-    extensions.set("code", code);
+    extensions.set("code", code.as_str());
     error.extensions = Some(extensions);
     error
 }

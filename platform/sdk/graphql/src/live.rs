@@ -41,6 +41,7 @@ use skein_core::{Fault, Principal, Projection, Trace};
 use uuid::Uuid;
 
 use crate::OPERATOR;
+use crate::code::Code;
 use crate::endpoint::{Caller, Limits, Refused, checked};
 use crate::error::{ApiError, finished};
 use crate::guard::{Api, coded};
@@ -562,7 +563,7 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Push for Subscriptions<Q,
             Err(SendError::Refused { reason, .. }) => {
                 tracing::warn!(group = watcher.group, number = change.number, reason, "a change cannot be sent");
                 let error = finished(
-                    coded("TOO_LARGE", "the change is too large to be sent: query it".to_owned()),
+                    coded(Code::TooLarge, "the change is too large to be sent: query it".to_owned()),
                     &prepared.trace_id,
                 );
                 let payload = json!({"data": null, "errors": [error]});

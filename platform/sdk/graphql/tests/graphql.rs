@@ -20,8 +20,8 @@ use skein_core::{
     Aggregate, AggregateId, Command, CommandId, Decision, Envelope, Fault, Handle, Principal, Rejection, Trace,
 };
 use skein_graphql::{
-    Answer, Api, ApiError, Await, Caller, CommandStatus, Connection, Endpoint, HttpAnswer, OutcomeReader, Page, Serves,
-    access, api, command_status, page_cost, submit,
+    Answer, Api, ApiError, Asked, Await, Caller, CommandStatus, Connection, Endpoint, HttpAnswer, OutcomeReader, Page,
+    Serves, access, api, command_status, page_cost, submit,
 };
 use time::OffsetDateTime;
 
@@ -594,8 +594,8 @@ async fn each_endpoint_serves_its_kind_only() {
         ("{ nested { value } }", None, "400 OPERATION_KIND_MISMATCH", "200"),
         (&both, Some("M"), "200", "400 OPERATION_KIND_MISMATCH"),
         (&both, Some("Q"), "400 OPERATION_KIND_MISMATCH", "200"),
-        (&both, None, "400 OPERATION_RESOLUTION_FAILURE", "400 OPERATION_RESOLUTION_FAILURE"),
-        (&both, Some("X"), "400 OPERATION_RESOLUTION_FAILURE", "400 OPERATION_RESOLUTION_FAILURE"),
+        (&both, None, "422 OPERATION_RESOLUTION_FAILURE", "422 OPERATION_RESOLUTION_FAILURE"),
+        (&both, Some("X"), "422 OPERATION_RESOLUTION_FAILURE", "422 OPERATION_RESOLUTION_FAILURE"),
         ("subscription { a }", None, "400 OPERATION_KIND_MISMATCH", "400 OPERATION_KIND_MISMATCH"),
         ("# mutation\n{ nested { value } }", None, "400 OPERATION_KIND_MISMATCH", "200"),
         ("query { mutation: nested { value } }", None, "400 OPERATION_KIND_MISMATCH", "200"),
@@ -614,12 +614,68 @@ async fn each_endpoint_serves_its_kind_only() {
 #[tokio::test]
 async fn what_is_no_request_is_refused() {
     let desk = desk(Handling::Never);
-    for body in ["", "null", "{", "[]", r#"[{"query":"{nested{value}}"}]"#, r#"{"query":5}"#] {
+    for (body, status, code) in [
+        ("", 400, "BAD_REQUEST"),
+        ("{", 400, "BAD_REQUEST"),
+        ("{ nested { value } }", 400, "BAD_REQUEST"),
+        (r#"[{"query":"{nested{value}}"}"#, 400, "BAD_REQUEST"),
+        (r#"{"query":"{nested{value}}"} x"#, 400, "BAD_REQUEST"),
+        ("null", 422, "MALFORMED_REQUEST"),
+        ("[]", 422, "MALFORMED_REQUEST"),
+        (r#"[{"query":"{nested{value}}"}]"#, 422, "MALFORMED_REQUEST"),
+        (r#"{"query":5}"#, 422, "MALFORMED_REQUEST"),
+        (r#"{"qeury":"{nested{value}}"}"#, 422, "MALFORMED_REQUEST"),
+        (r#"{"query":"{nested{value}}","variables":[7]}"#, 422, "MALFORMED_REQUEST"),
+        (r#"{"query":"{nested{value}}","query":"{nested{value}}"}"#, 422, "MALFORMED_REQUEST"),
+    ] {
         let answer = answer(&desk.queries, body).await;
-        assert_eq!((answer.status, answer.outcome.as_deref()), (400, Some("BAD_REQUEST")), "{body}");
+        assert_eq!((answer.status, answer.outcome.as_deref()), (status, Some(code)), "{body}: {}", answer.body);
         let response: Value = serde_json::from_str(&answer.body).unwrap();
         assert_eq!(response["errors"][0]["extensions"]["traceId"], "t-1");
     }
+}
+
+#[tokio::test]
+async fn a_get_asks_for_queries_and_for_nothing_else() {
+    let desk = desk(Handling::AtOnce);
+    let long = format!("query={{nested{{value}}}}{}", "+".repeat(7_168));
+    for (query, on_queries, on_mutations) in [
+        ("query={nested{value}}", "200", "400 OPERATION_KIND_MISMATCH"),
+        (
+            "query=query+N($first:Int){notes(first:$first){pageInfo{hasNextPage}}}&variables={%22first%22:1}&operationName=N",
+            "200",
+            "400 OPERATION_KIND_MISMATCH",
+        ),
+        (
+            "query=%7Bnested%7Bvalue%7D%7D&operationName=&variables=null&extensions=%7B%22a%22:1%7D",
+            "200",
+            "400 OPERATION_KIND_MISMATCH",
+        ),
+        (
+            "query=mutation{openTicket(input:{text:%22x%22}){commandId}}",
+            "405 METHOD_NOT_ALLOWED",
+            "405 METHOD_NOT_ALLOWED",
+        ),
+        ("query=subscription{a}", "405 METHOD_NOT_ALLOWED", "405 METHOD_NOT_ALLOWED"),
+        ("query={nested{value}}&query={nested{value}}", "400 BAD_REQUEST", "400 BAD_REQUEST"),
+        ("query={nested{value}}&code=x", "400 BAD_REQUEST", "400 BAD_REQUEST"),
+        ("query=%ff", "400 BAD_REQUEST", "400 BAD_REQUEST"),
+        ("query", "400 BAD_REQUEST", "400 BAD_REQUEST"),
+        ("query={nested{value}}&variables={", "400 BAD_REQUEST", "400 BAD_REQUEST"),
+        ("query={nested{value}}&variables=[7]", "422 MALFORMED_REQUEST", "422 MALFORMED_REQUEST"),
+        ("", "422 MALFORMED_REQUEST", "422 MALFORMED_REQUEST"),
+        ("query=", "422 MALFORMED_REQUEST", "422 MALFORMED_REQUEST"),
+        (&long, "414 URI_TOO_LONG", "414 URI_TOO_LONG"),
+    ] {
+        for (endpoint, expected) in [(&desk.queries, on_queries), (&desk.mutations, on_mutations)] {
+            let answer = endpoint.answer_to(Asked::Get(query), None, caller("ann")).await;
+            let said = answer.outcome.map_or(answer.status.to_string(), |code| format!("{} {code}", answer.status));
+            assert_eq!(said, expected, "{query}: {}", answer.body);
+            let body: Value = serde_json::from_str(&answer.body).unwrap();
+            assert!(expected == "200" || body["errors"][0]["extensions"]["traceId"] == "t-1", "{body}");
+        }
+    }
+    assert!(desk.queue.sent.lock().unwrap().is_empty(), "nothing was changed");
 }
 
 #[tokio::test]
@@ -627,7 +683,7 @@ async fn the_newer_media_type_tells_a_refused_document_by_its_status() {
     let desk = desk(Handling::Never);
     let accept = Some("application/graphql-response+json, application/json;q=0.9");
     for (query, status) in
-        [("{ nested { value } }", 200), ("{ unknown }", 400), ("{ failing(how: \"transient\") }", 200)]
+        [("{ nested { value } }", 200), ("{ unknown }", 422), ("{ failing(how: \"transient\") }", 200)]
     {
         let body = json!({"query": query}).to_string();
         let answer = desk.queries.answer(body.as_bytes(), accept, caller("ann")).await;
@@ -659,7 +715,7 @@ async fn depth_and_complexity_are_limited() {
     };
     assert!(desk.ask("ann", &wide(900)).await["errors"].is_null());
     let refused = answer(&desk.queries, &json!({"query": wide(1_001)}).to_string()).await;
-    assert_eq!((refused.status, refused.outcome.as_deref()), (400, Some("QUERY_TOO_COMPLEX")));
+    assert_eq!((refused.status, refused.outcome.as_deref()), (422, Some("QUERY_TOO_COMPLEX")));
 }
 
 /// async-graphql's validation panics over a default of a type that the schema does not have.
@@ -668,7 +724,7 @@ async fn a_variable_of_an_unknown_type_is_refused() {
     let desk = desk(Handling::Never);
     for query in ["query ($a: [Strange!] = [1]) { nested { value } }", "query ($a: Strange) { nested { value } }"] {
         let answer = answer(&desk.queries, &json!({"query": query}).to_string()).await;
-        assert_eq!((answer.status, answer.outcome.as_deref()), (400, Some("GRAPHQL_VALIDATION_FAILED")), "{query}");
+        assert_eq!((answer.status, answer.outcome.as_deref()), (422, Some("GRAPHQL_VALIDATION_FAILED")), "{query}");
         assert!(answer.body.contains("Strange"), "{}", answer.body);
     }
     assert!(
@@ -684,7 +740,7 @@ async fn documents_that_would_never_end_are_refused_at_once() {
     let laughs = format!("{{ nested {{ ...F0 }} }} {laughs} fragment F40 on Nested {{ value }}");
     let cycle = "{ nested { ...A } } fragment A on Nested { ...B ...B } fragment B on Nested { ...A ...A }";
     let unused = "{ nested { value } } fragment A on Nested { ...A ...A }";
-    let deep = format!("{{ nested {}", "{ deeper ".repeat(100_000));
+    let deep = format!("{{ nested {}", "{ deeper ".repeat(25_000));
     let lists = format!("{{ failing(how: {})", "[".repeat(100_000));
     for (document, code) in [
         (laughs.as_str(), "QUERY_TOO_COMPLEX"),
@@ -694,7 +750,7 @@ async fn documents_that_would_never_end_are_refused_at_once() {
         (&lists, "QUERY_TOO_DEEP"),
     ] {
         let answer = answer(&desk.queries, &json!({"query": document}).to_string()).await;
-        assert_eq!((answer.status, answer.outcome.as_deref()), (400, Some(code)), "{:.80}", document);
+        assert_eq!((answer.status, answer.outcome.as_deref()), (422, Some(code)), "{:.80}", document);
     }
 }
 
@@ -739,5 +795,6 @@ async fn what_the_gateway_is_not_certain_of_is_not_executed() {
     assert_eq!(ask(nested(62)).await.0, 200);
     assert_eq!(ask(nested(63)).await, mismatch, "both parsers read it, the gateway's does not go as deep");
     assert_eq!(ask(long(skein_kind::MAX_BODY_UNITS)).await.0, 200);
-    assert_eq!(ask(long(skein_kind::MAX_BODY_UNITS + 1)).await, mismatch);
+    let large = (413, Some("PAYLOAD_TOO_LARGE".to_owned()));
+    assert_eq!(ask(long(skein_kind::MAX_BODY_UNITS + 1)).await, large);
 }

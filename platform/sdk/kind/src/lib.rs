@@ -1,12 +1,15 @@
 //! Tells queries, mutations and subscriptions apart: what the gateway routes by.
 //!
-//! [`classify`] is the twin of the policy expression that ships to API Management (`gateway/policies/src/graphql_kind.cs`):
-//! the same lexer, the same verdicts, fail closed. The gateway on a developer's machine routes by it, and a function app
+//! [`kind_of_body`] and [`kind_of_query`] are the twin of the policy expression that ships to API Management
+//! (`gateway/policies/src/graphql_kind.cs`): the same lexer, the same verdicts, fail closed. The gateway on a developer's machine routes by it, and a function app
 //! derives the kind with it again, beside its own parser: only what all of them agree on is executed. It routes and does
 //! not authorise.
 //!
 //! The envelope is read as leniently as JSON parsers in the field are: comments, single quotes, unquoted names, the last
 //! of members with one name. What executes the request is strict.
+//!
+//! A request that has `extensions` and no document names a document that the app has, by its hash. Nobody but the app can
+//! look into that one, so the method tells the kind: a GET reads, a POST changes.
 
 pub mod media;
 mod nesting;
@@ -17,6 +20,9 @@ pub use nesting::nesting;
 
 /// The largest body that has a kind, in UTF-16 units.
 pub const MAX_BODY_UNITS: usize = 262_144;
+
+/// The longest query of a URL that has a kind, in characters.
+pub const MAX_QUERY_CHARS: usize = 7_168;
 
 /// The header in which the gateway tells the app the kind that it routed by.
 pub const KIND_HEADER: &str = "x-skein-kind";
@@ -49,27 +55,134 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The kind of the operation that the body asks for; `None` where it is not certain.
-pub fn classify(body: &[u8]) -> Option<Kind> {
-    let text = std::str::from_utf8(body).ok()?;
-    if text.len() > MAX_BODY_UNITS && text.encode_utf16().count() > MAX_BODY_UNITS {
-        return None;
+/// Why a request has no kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Uncertain {
+    /// It is longer than what is looked at.
+    #[error("the request is too long")]
+    Large,
+    /// It can be read, but has no document, or names none of the document's operations.
+    #[error("the request has no document, or names none of its operations")]
+    Nothing,
+    /// It cannot be read.
+    #[error("it is not certain which kind of operation the request asks for")]
+    Invalid,
+}
+
+impl Uncertain {
+    /// What the policy's expression says of it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Uncertain::Large => "large",
+            Uncertain::Nothing => "none",
+            Uncertain::Invalid => "invalid",
+        }
     }
-    let Envelope { query, operation_name } = Envelope::read(text)?;
-    let Member::Text(query) = query else { return None };
-    let wanted = match operation_name {
+}
+
+/// The kind of the operation that the body of a POST asks for.
+///
+/// # Errors
+/// It is not certain.
+pub fn kind_of_body(body: &[u8]) -> Result<Kind, Uncertain> {
+    let text = std::str::from_utf8(body).map_err(|_| Uncertain::Invalid)?;
+    if text.len() > MAX_BODY_UNITS && text.encode_utf16().count() > MAX_BODY_UNITS {
+        return Err(Uncertain::Large);
+    }
+    let Envelope { query, operation_name, extended } = Envelope::read(text).ok_or(Uncertain::Invalid)?;
+    let wanted = match &operation_name {
         Member::Absent => None,
-        Member::Text(name) if !name.is_empty() => Some(name),
-        Member::Text(_) | Member::Other => return None,
+        Member::Text(name) if !name.is_empty() => Some(name.as_str()),
+        Member::Text(_) | Member::Other => return Err(Uncertain::Nothing),
     };
-    let operations = operations(&query)?;
-    match wanted {
+    match query {
+        Member::Text(document) => kind_of_document(&document, wanted),
+        Member::Absent if extended => Ok(Kind::Mutation),
+        Member::Absent | Member::Other => Err(Uncertain::Nothing),
+    }
+}
+
+/// The kind of the operation that a GET asks for, by the query of its URL as it was sent, without the question mark: of
+/// the parameters `query`, `operationName`, `variables` and `extensions` each may stand in it once, as an HTML form would
+/// write it. Any other one is no GraphQL request.
+///
+/// # Errors
+/// It is not certain.
+pub fn kind_of_query(query: &str) -> Result<Kind, Uncertain> {
+    if query.is_empty() {
+        return Err(Uncertain::Nothing);
+    }
+    if query.encode_utf16().count() > MAX_QUERY_CHARS {
+        return Err(Uncertain::Large);
+    }
+    let (mut document, mut wanted, mut extended, mut seen) = (None, None, false, Vec::new());
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').ok_or(Uncertain::Invalid)?;
+        let value = decoded(value).ok_or(Uncertain::Invalid)?;
+        if seen.contains(&name) {
+            return Err(Uncertain::Invalid);
+        }
+        seen.push(name);
+        match name {
+            // Bytes as characters: what is not ASCII is nothing that matters in a text, and no token elsewhere, but for
+            // the byte order mark.
+            "query" => {
+                let text: String = value.into_iter().map(char::from).collect();
+                document = Some(text.replace("\u{EF}\u{BB}\u{BF}", "\u{FEFF}"));
+            }
+            "operationName" if value.is_empty() => {}
+            "operationName" => wanted = Some(value.into_iter().map(char::from).collect::<String>()),
+            "extensions" => extended = true,
+            "variables" => {}
+            _ => return Err(Uncertain::Invalid),
+        }
+    }
+    match document {
+        Some(document) => kind_of_document(&document, wanted.as_deref()),
+        None if extended => Ok(Kind::Query),
+        None => Err(Uncertain::Nothing),
+    }
+}
+
+/// The bytes of a value as an HTML form encodes it: `+` is a blank, `%` and two digits are a byte; `None` where it is not
+/// of visible ASCII, or a `%` stands alone.
+pub fn decoded(value: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |at: usize| char::from(*tail.get(at)?).to_digit(16);
+                rest = tail.get(2..)?;
+                u8::try_from(digit(0)? * 16 + digit(1)?).ok()?
+            }
+            ..=126 => byte,
+            _ => return None,
+        });
+    }
+    Some(bytes)
+}
+
+/// The kind of the operation of that name, or of the only one.
+fn kind_of_document(document: &str, wanted: Option<&str>) -> Result<Kind, Uncertain> {
+    let operations = operations(document).ok_or(Uncertain::Invalid)?;
+    if operations.len() > 1 {
+        let mut names: Vec<&str> = operations.iter().map(|(_, name)| *name).collect();
+        names.sort_unstable();
+        if names.iter().any(|name| name.is_empty()) || names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Uncertain::Nothing);
+        }
+    }
+    let found = match wanted {
         None => match operations[..] {
             [(kind, _)] => Some(kind),
             _ => None,
         },
         Some(wanted) => operations.iter().find(|(_, name)| *name == wanted).map(|(kind, _)| *kind),
-    }
+    };
+    found.ok_or(Uncertain::Nothing)
 }
 
 /// Where the lexer is.
@@ -168,13 +281,6 @@ fn operations(document: &str) -> Option<Vec<(Kind, &str)>> {
     if place != Place::Between || !open.is_empty() || found.is_empty() {
         return None;
     }
-    if found.len() > 1 {
-        let mut names: Vec<&str> = found.iter().map(|(_, name)| *name).collect();
-        names.sort_unstable();
-        if names.iter().any(|name| name.is_empty()) || names.windows(2).any(|pair| pair[0] == pair[1]) {
-            return None;
-        }
-    }
     Some(found)
 }
 
@@ -227,11 +333,13 @@ enum Member {
     Other,
 }
 
-/// The two members of a GraphQL request that matter here.
+/// The members of a GraphQL request that matter here.
 #[derive(Debug, Default)]
 struct Envelope {
     query: Member,
     operation_name: Member,
+    /// Whether `extensions` is an object.
+    extended: bool,
 }
 
 /// How deep the members' values may nest.
@@ -295,6 +403,7 @@ impl Envelope {
                 (Want::Colon, Token::Mark(':')) => Want::Value,
                 (Want::CommaOrEnd, Token::Mark(',')) => Want::Member,
                 (Want::Value, token) => {
+                    let object = matches!(token, Token::Mark('{'));
                     let member = match token {
                         Token::Text(text) => Member::Text(text),
                         Token::Word("null") => Member::Absent,
@@ -308,6 +417,7 @@ impl Envelope {
                     match name.as_str() {
                         "query" => envelope.query = member,
                         "operationName" => envelope.operation_name = member,
+                        "extensions" => envelope.extended = object,
                         _ => {}
                     }
                     Want::CommaOrEnd
@@ -413,19 +523,24 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn name(kind: Option<Kind>) -> &'static str {
-        kind.map_or("invalid", Kind::as_str)
+    fn name(kind: Result<Kind, Uncertain>) -> &'static str {
+        kind.map_or_else(Uncertain::as_str, Kind::as_str)
     }
 
     #[track_caller]
     fn check(document: &str, expected: &str) {
         let body = json!({"query": document, "variables": {"a": [1, {"b": null}]}}).to_string();
-        assert_eq!(name(classify(body.as_bytes())), expected, "{document}");
+        assert_eq!(name(kind_of_body(body.as_bytes())), expected, "{document}");
+        // A GET with the same document says the same.
+        let encoded: String = document.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        if document.is_ascii() {
+            assert_eq!(name(kind_of_query(&format!("query={encoded}"))), expected, "{document}");
+        }
     }
 
     #[track_caller]
     fn check_body(body: &str, expected: &str) {
-        assert_eq!(name(classify(body.as_bytes())), expected, "{body}");
+        assert_eq!(name(kind_of_body(body.as_bytes())), expected, "{body}");
     }
 
     #[test]
@@ -445,8 +560,8 @@ mod tests {
             ("{ a(s: \"\\", "invalid"),
             ("{ a(s: \"\"\"", "invalid"),
             ("{ a(s: \"\"\"\\\"\"\"", "invalid"),
-            ("query Q { a } mutation M { b }", "invalid"),
-            ("{ a } { b }", "invalid"),
+            ("query Q { a } mutation M { b }", "none"),
+            ("{ a } { b }", "none"),
             ("query", "invalid"),
             ("query Q", "invalid"),
             ("query ()", "invalid"),
@@ -469,8 +584,15 @@ mod tests {
         for (body, expected) in [
             (r#"{"query":"query A{a} mutation B{b}","operationName":"B"}"#, "mutation"),
             (r#"{"operationName":"A","query":"query A{a} mutation B{b}"}"#, "query"),
-            (r#"{"query":"{a}","operationName":"missing"}"#, "invalid"),
-            (r#"{"query":"{a}","operationName":{}}"#, "invalid"),
+            (r#"{"query":"{a}","operationName":"missing"}"#, "none"),
+            (r#"{"query":"{a}","operationName":{}}"#, "none"),
+            (r#"{"query":"{a}","operationName":""}"#, "none"),
+            (r#"{"query":5}"#, "none"),
+            (r#"{"extensions":{}}"#, "mutation"),
+            (r#"{"query":null,"extensions":{"x":[1]}}"#, "mutation"),
+            (r#"{"query":5,"extensions":{}}"#, "none"),
+            (r#"{"extensions":{},"extensions":[]}"#, "none"),
+            (r#"{"query":"{a}","extensions":{}}"#, "query"),
             (r#"{"query":"{a}","operationName":null}"#, "query"),
             (r#"{"query":"mutation{a}","query":"{a}"}"#, "query"),
             (r#"{query:'mutation{a}', /* c */ variables:{}} // end"#, "mutation"),
@@ -485,15 +607,54 @@ mod tests {
             (r#"{"query":"\u00zz"}"#, "invalid"),
             (r#"{"query":"{a}"} /*"#, "invalid"),
             (r#"[{"query":"{a}"}]"#, "invalid"),
-            ("{}", "invalid"),
+            ("{}", "none"),
             ("null", "invalid"),
             ("", "invalid"),
         ] {
             check_body(body, expected);
         }
-        assert_eq!(classify(b"{\"query\":\"\xff\"}"), None);
+        assert_eq!(kind_of_body(b"{\"query\":\"\xff\"}"), Err(Uncertain::Invalid));
+        let long = format!("{}{{\"query\":\"{{a}}\"}}", " ".repeat(MAX_BODY_UNITS));
+        check_body(&long, "large");
         let deep = format!(r#"{{"query":"{{a}}","x":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         check_body(&deep, "invalid");
+    }
+
+    #[test]
+    fn queries_of_urls() {
+        for (query, expected) in [
+            ("query={a}", "query"),
+            ("query=%7Ba%7D&variables={}&extensions=", "query"),
+            ("query=mutation+M%7Ba%7D", "mutation"),
+            ("query=query+A{a}+mutation+B{b}&operationName=%42", "mutation"),
+            ("query={a}&operationName=", "query"),
+            ("query={a}&operationName=B", "none"),
+            ("extensions=%7b%7D", "query"),
+            ("variables={}", "none"),
+            ("", "none"),
+            ("query=", "invalid"),
+            ("query", "invalid"),
+            ("query={a}&", "invalid"),
+            ("&query={a}", "invalid"),
+            ("query={a}&query={a}", "invalid"),
+            ("?query={a}", "invalid"),
+            ("Query={a}", "invalid"),
+            ("qu%65ry={a}", "invalid"),
+            ("query={a}&access_token=x", "invalid"),
+            ("query={a}%", "invalid"),
+            ("query={a}%4", "invalid"),
+            ("query={a}%+4", "invalid"),
+            ("query={a}%zz", "invalid"),
+            ("query={a(b:\"\u{e9}\")}", "invalid"),
+            ("query={a(b:%22%c3%a9%5C%c3%a9%22)}", "query"),
+            ("query=%ef%bb%bf{a}", "query"),
+            ("query=%ef%bb{a}", "invalid"),
+        ] {
+            assert_eq!(name(kind_of_query(query)), expected, "{query}");
+        }
+        let long = |chars: usize| format!("query={{a}}{}", "+".repeat(chars - "query={a}".len()));
+        assert_eq!(name(kind_of_query(&long(MAX_QUERY_CHARS))), "query");
+        assert_eq!(name(kind_of_query(&long(MAX_QUERY_CHARS + 1))), "large");
     }
 
     /// The verdicts that the policy expression was tested with; the file is beside the repository, not in it.
@@ -510,7 +671,9 @@ mod tests {
         let cases: Vec<Value> = serde_json::from_slice(&text).unwrap();
         assert!(cases.len() >= 67);
         for case in cases {
-            check_body(case["body"].as_str().unwrap(), case["kind"].as_str().unwrap());
+            // That table does not tell what is empty from what cannot be read.
+            let kind = kind_of_body(case["body"].as_str().unwrap().as_bytes()).map_or("invalid", Kind::as_str);
+            assert_eq!(kind, case["kind"].as_str().unwrap(), "{case}");
         }
     }
 }

@@ -113,15 +113,36 @@ resource valueSiteUrl 'Microsoft.ApiManagement/service/namedValues@2024-05-01' =
   }
 }
 
-resource fragmentSkeinGraphqlKind 'Microsoft.ApiManagement/service/policyFragments@2024-05-01' = {
+resource fragmentSkeinGraphqlHttp 'Microsoft.ApiManagement/service/policyFragments@2024-05-01' = {
   parent: gateway
-  name: 'skein-graphql-kind'
+  name: 'skein-graphql-http'
   properties: {
     value: '''
 <fragment>
+    <choose>
+        <when condition="@(context.Request.Method != &quot;GET&quot; &amp;&amp; context.Request.Method != &quot;POST&quot;)">
+            <return-response>
+                <set-status code="405" reason="Method Not Allowed" />
+                <set-header name="Content-Type" exists-action="override">
+                    <value>application/problem+json</value>
+                </set-header>
+                <set-header name="Cache-Control" exists-action="override">
+                    <value>no-store</value>
+                </set-header>
+                <set-header name="x-trace-id" exists-action="override">
+                    <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value>
+                </set-header>
+                <set-header name="Allow" exists-action="override">
+                    <value>GET, POST</value>
+                </set-header>
+                <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Method Not Allowed&quot;), new JProperty(&quot;status&quot;, 405), new JProperty(&quot;detail&quot;, &quot;GraphQL is asked by POST, and queries by GET, too&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body>
+            </return-response>
+        </when>
+    </choose>
     <set-variable name="json" value="@{
-        /* Whether the body is plain JSON in UTF-8: only then do the gateway and the apps read the same text. */
+        /* Whether the body is plain JSON in UTF-8: only then do the gateway and the apps read the same text. A GET has none. */
         if (context.Request.Headers.ContainsKey(&quot;Content-Encoding&quot;)) { return false; }
+        if (context.Request.Method == &quot;GET&quot;) { return true; }
         string[] parts = context.Request.Headers.GetValueOrDefault(&quot;Content-Type&quot;, string.Empty).ToLowerInvariant().Split((char)59);
         bool good = parts[0].Trim() == &quot;application/json&quot;;
         for (int n = 1; n != parts.Length; n = n + 1) {
@@ -166,24 +187,85 @@ resource fragmentSkeinGraphqlKind 'Microsoft.ApiManagement/service/policyFragmen
             </return-response>
         </when>
     </choose>
+</fragment>
+'''
+    description: 'Refuses what GraphQL over HTTP does not know'
+    format: 'xml'
+  }
+}
+
+resource fragmentSkeinGraphqlKind 'Microsoft.ApiManagement/service/policyFragments@2024-05-01' = {
+  parent: gateway
+  name: 'skein-graphql-kind'
+  properties: {
+    value: '''
+<fragment>
     <set-variable name="kind" value="@{
-        /* Which kind of operation the body asks for: query, mutation or subscription; invalid wherever it is not certain.
+        /* Which kind of operation a request asks for: query, mutation or subscription; large where it is too long, none where it
+           can be read and names nothing to execute, invalid wherever it is not certain.
            It stands in an attribute: line ends become blanks, so that comments are of this form only, and characters are
            compared by their code points. Its twin in Rust is the crate skein-kind. */
-        if (context.Request.Body == null) { return &quot;invalid&quot;; }
-        string body = context.Request.Body.As&lt;string&gt;(preserveContent: true);
-        if (body == null || body.Length &gt; 262144) { return &quot;invalid&quot;; }
-        int size = body.Length;
-        int at = 0;
-        Stack&lt;int&gt; closers = new Stack&lt;int&gt;();
-        
-        /* First the envelope: a JSON object, of which two members matter. Nested values are skipped by their brackets.
-           0 start, 1 a member or the end, 2 a member, 3 its colon, 4 its value, 5 a comma or the end, 6 over, 7 nested. */
+        bool isGet = context.Request.Method == &quot;GET&quot;;
         string document = null;
         string wanted = null;
         bool misnamed = false;
-        string member = string.Empty;
+        bool extended = false;
+        int at = 0;
+        Stack&lt;int&gt; closers = new Stack&lt;int&gt;();
         StringBuilder text = new StringBuilder();
+        string body = &quot;{}&quot;;
+        if (isGet) {
+          /* A GET asks by its query: four parameters, each once, by their plain names; bytes stay bytes, since what matters is
+             ASCII, but for the byte order mark. A body beside it is nothing that anybody should read. */
+          if (context.Request.Headers.ContainsKey(&quot;Transfer-Encoding&quot;) || context.Request.Headers.GetValueOrDefault(&quot;Content-Length&quot;, &quot;0&quot;) != &quot;0&quot;) { return &quot;invalid&quot;; }
+          string asked = context.Request.OriginalUrl.QueryString;
+          if (string.IsNullOrEmpty(asked)) { return &quot;none&quot;; }
+          if ((int)asked[0] == 63) { asked = asked.Substring(1); }
+          if (asked.Length == 0) { return &quot;none&quot;; }
+          if (asked.Length &gt; 7168) { return &quot;large&quot;; }
+          HashSet&lt;string&gt; seen = new HashSet&lt;string&gt;();
+          foreach (string pair in asked.Split((char)38)) {
+            int mark = pair.IndexOf((char)61);
+            string name = mark == -1 ? pair : pair.Substring(0, mark);
+            if (mark == -1 || !seen.Add(name)) { return &quot;invalid&quot;; }
+            text.Clear();
+            at = mark + 1;
+            while (at != pair.Length) {
+              int unit = (int)pair[at];
+              at = at + 1;
+              if (unit &gt; 126) { return &quot;invalid&quot;; }
+              if (unit == 43) { unit = 32; }
+              if (unit == 37) {
+                if (2 &gt; pair.Length - at) { return &quot;invalid&quot;; }
+                unit = 0;
+                for (int n = 0; n != 2; n = n + 1) {
+                  int digit = (int)pair[at + n];
+                  int worth = digit &gt; 47 &amp;&amp; 58 &gt; digit ? digit - 48 : digit &gt; 64 &amp;&amp; 71 &gt; digit ? digit - 55 : digit &gt; 96 &amp;&amp; 103 &gt; digit ? digit - 87 : 16;
+                  if (worth == 16) { return &quot;invalid&quot;; }
+                  unit = unit * 16 + worth;
+                }
+                at = at + 2;
+              }
+              text.Append((char)unit);
+            }
+            if (name == &quot;query&quot;) { document = text.ToString().Replace(&quot;\u00EF\u00BB\u00BF&quot;, &quot;\uFEFF&quot;); }
+            else if (name == &quot;operationName&quot;) { wanted = text.Length == 0 ? null : text.ToString(); }
+            else if (name == &quot;extensions&quot;) { extended = true; }
+            else if (name != &quot;variables&quot;) { return &quot;invalid&quot;; }
+          }
+        } else {
+          if (context.Request.Body == null) { return &quot;invalid&quot;; }
+          body = context.Request.Body.As&lt;string&gt;(preserveContent: true);
+          if (body == null) { return &quot;invalid&quot;; }
+          if (body.Length &gt; 262144) { return &quot;large&quot;; }
+        }
+        int size = body.Length;
+        at = 0;
+        
+        /* First the envelope: a JSON object, of which two members matter. Nested values are skipped by their brackets.
+           0 start, 1 a member or the end, 2 a member, 3 its colon, 4 its value, 5 a comma or the end, 6 over, 7 nested. */
+        bool unwritten = false;
+        string member = string.Empty;
         int want = 0;
         while (at != size) {
           int c = (int)body[at];
@@ -283,13 +365,20 @@ resource fragmentSkeinGraphqlKind 'Microsoft.ApiManagement/service/policyFragmen
             want = 7;
           } else { return &quot;invalid&quot;; }
           /* Of members with one name the last counts. */
-          if (member == &quot;query&quot;) { document = value; }
+          if (member == &quot;query&quot;) {
+            document = value;
+            unwritten = !absent &amp;&amp; value == null;
+          }
+          if (member == &quot;extensions&quot;) { extended = c == 123; }
           if (member == &quot;operationName&quot;) {
             wanted = value;
             misnamed = !absent &amp;&amp; string.IsNullOrEmpty(value);
           }
         }
-        if (want != 6 || document == null || misnamed) { return &quot;invalid&quot;; }
+        if (want != 6) { return &quot;invalid&quot;; }
+        if (unwritten || misnamed) { return &quot;none&quot;; }
+        /* By the hash of a document alone: a GET reads, a POST changes, and the app has the document. */
+        if (document == null) { return !extended ? &quot;none&quot; : isGet ? &quot;query&quot; : &quot;mutation&quot;; }
         
         /* Then the document, token by token.
            0 between definitions, 1 after the keyword of an operation, 2 in a header, 3 in a selection set. */
@@ -367,11 +456,11 @@ resource fragmentSkeinGraphqlKind 'Microsoft.ApiManagement/service/policyFragmen
         if (place != 0 || kinds.Count == 0) { return &quot;invalid&quot;; }
         if (kinds.Count != 1) {
           HashSet&lt;string&gt; seen = new HashSet&lt;string&gt;();
-          foreach (string name in names) { if (name.Length == 0 || !seen.Add(name)) { return &quot;invalid&quot;; } }
+          foreach (string name in names) { if (name.Length == 0 || !seen.Add(name)) { return &quot;none&quot;; } }
         }
-        if (wanted == null) { return kinds.Count == 1 ? kinds[0] : &quot;invalid&quot;; }
+        if (wanted == null) { return kinds.Count == 1 ? kinds[0] : &quot;none&quot;; }
         int found = names.IndexOf(wanted);
-        return found == -1 ? &quot;invalid&quot; : kinds[found];
+        return found == -1 ? &quot;none&quot; : kinds[found];
         }" />
 </fragment>
 '''
@@ -540,6 +629,7 @@ resource policy 'Microsoft.ApiManagement/service/policies@2024-05-01' = {
     valueTokenIssuer
     valueTokenConfiguration
     valueSiteUrl
+    fragmentSkeinGraphqlHttp
     fragmentSkeinGraphqlKind
     fragmentSkeinOnError
     fragmentSkeinPrincipal
@@ -592,7 +682,7 @@ resource graphPolicy 'Microsoft.ApiManagement/service/apis/policies@2024-05-01' 
   parent: graph
   name: 'policy'
   properties: {
-    value: gatewayTier == 'Consumption' ? '<policies> <inbound> <base /> <validate-jwt header-name="Authorization" failed-validation-httpcode="401" failed-validation-error-message="a valid bearer token is required" require-expiration-time="true" require-signed-tokens="true" require-scheme="Bearer" clock-skew="60" output-token-variable-name="token"> <openid-config url="{{skein-openid-config}}" /> <audiences> <audience>{{skein-audience}}</audience> </audiences> <issuers> <issuer>{{skein-issuer}}</issuer> </issuers> </validate-jwt> <include-fragment fragment-id="skein-graphql-kind" /> <choose> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;mutation&quot;)"> <set-backend-service backend-id="gateway-router" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;query&quot;)"> <set-backend-service backend-id="gateway-router" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;subscription&quot;)"> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;subscriptions are not served here&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <otherwise> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;the body is no GraphQL request, or it is not certain which operation it asks for&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </otherwise> </choose> <include-fragment fragment-id="skein-principal" /> <set-header name="X-Skein-Kind" exists-action="override"> <value>@((string)context.Variables[&quot;kind&quot;])</value> </set-header> <rewrite-uri template="/graphql" copy-unmatched-params="false" /> <authentication-managed-identity resource="{{skein-app-audience}}" /> </inbound> <backend> <base /> </backend> <outbound> <base /> </outbound> <on-error> <base /> </on-error> </policies>' : '<policies> <inbound> <base /> <validate-jwt header-name="Authorization" failed-validation-httpcode="401" failed-validation-error-message="a valid bearer token is required" require-expiration-time="true" require-signed-tokens="true" require-scheme="Bearer" clock-skew="60" output-token-variable-name="token"> <openid-config url="{{skein-openid-config}}" /> <audiences> <audience>{{skein-audience}}</audience> </audiences> <issuers> <issuer>{{skein-issuer}}</issuer> </issuers> </validate-jwt> <rate-limit-by-key calls="600" renewal-period="60" counter-key="@(((Jwt)context.Variables[&quot;token&quot;]).Subject)" retry-after-header-name="Retry-After" /> <include-fragment fragment-id="skein-graphql-kind" /> <choose> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;mutation&quot;)"> <set-backend-service backend-id="gateway-router" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;query&quot;)"> <set-backend-service backend-id="gateway-router" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;subscription&quot;)"> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;subscriptions are not served here&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <otherwise> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;the body is no GraphQL request, or it is not certain which operation it asks for&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </otherwise> </choose> <include-fragment fragment-id="skein-principal" /> <set-header name="X-Skein-Kind" exists-action="override"> <value>@((string)context.Variables[&quot;kind&quot;])</value> </set-header> <rewrite-uri template="/graphql" copy-unmatched-params="false" /> <authentication-managed-identity resource="{{skein-app-audience}}" /> </inbound> <backend> <base /> </backend> <outbound> <base /> </outbound> <on-error> <base /> </on-error> </policies>'
+    value: gatewayTier == 'Consumption' ? '<policies> <inbound> <base /> <validate-jwt header-name="Authorization" failed-validation-httpcode="401" failed-validation-error-message="a valid bearer token is required" require-expiration-time="true" require-signed-tokens="true" require-scheme="Bearer" clock-skew="60" output-token-variable-name="token"> <openid-config url="{{skein-openid-config}}" /> <audiences> <audience>{{skein-audience}}</audience> </audiences> <issuers> <issuer>{{skein-issuer}}</issuer> </issuers> </validate-jwt> <choose> <when condition="@(context.Request.Method != &quot;POST&quot;)"> <return-response> <set-status code="405" reason="Method Not Allowed" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-header name="Allow" exists-action="override"> <value>POST</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Method Not Allowed&quot;), new JProperty(&quot;status&quot;, 405), new JProperty(&quot;detail&quot;, &quot;this graph is asked by POST&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> </choose> <include-fragment fragment-id="skein-graphql-http" /> <include-fragment fragment-id="skein-graphql-kind" /> <choose> <when condition="@(context.Request.Method == &quot;GET&quot; &amp;&amp; (string)context.Variables[&quot;kind&quot;] == &quot;large&quot;)"> <return-response> <set-status code="414" reason="URI Too Long" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;URI Too Long&quot;), new JProperty(&quot;status&quot;, 414), new JProperty(&quot;detail&quot;, &quot;the query of a URL has at most 7168 characters&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;large&quot;)"> <return-response> <set-status code="413" reason="Payload Too Large" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Payload Too Large&quot;), new JProperty(&quot;status&quot;, 413), new JProperty(&quot;detail&quot;, &quot;a request has at most 262144 bytes&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <when condition="@(context.Request.Method == &quot;GET&quot; &amp;&amp; (string)context.Variables[&quot;kind&quot;] == &quot;mutation&quot;)"> <return-response> <set-status code="405" reason="Method Not Allowed" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-header name="Allow" exists-action="override"> <value>POST</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Method Not Allowed&quot;), new JProperty(&quot;status&quot;, 405), new JProperty(&quot;detail&quot;, &quot;a GET reads: send mutations by POST&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;mutation&quot;)"> <set-backend-service backend-id="gateway-router" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;query&quot;)"> <set-backend-service backend-id="gateway-router" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;subscription&quot;)"> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;subscriptions are not served here&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;none&quot;)"> <return-response> <set-status code="422" reason="Unprocessable Content" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Unprocessable Content&quot;), new JProperty(&quot;status&quot;, 422), new JProperty(&quot;detail&quot;, &quot;the request has no document, or names none of its operations&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <otherwise> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;the request is no GraphQL request, or it is not certain which operation it asks for&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </otherwise> </choose> <include-fragment fragment-id="skein-principal" /> <set-header name="X-Skein-Kind" exists-action="override"> <value>@((string)context.Variables[&quot;kind&quot;])</value> </set-header> <choose> <when condition="@(context.Request.Method == &quot;GET&quot;)"> <rewrite-uri template="/graphql" copy-unmatched-params="true" /> </when> <otherwise> <rewrite-uri template="/graphql" copy-unmatched-params="false" /> </otherwise> </choose> <authentication-managed-identity resource="{{skein-app-audience}}" /> </inbound> <backend> <base /> </backend> <outbound> <base /> </outbound> <on-error> <base /> </on-error> </policies>' : '<policies> <inbound> <base /> <validate-jwt header-name="Authorization" failed-validation-httpcode="401" failed-validation-error-message="a valid bearer token is required" require-expiration-time="true" require-signed-tokens="true" require-scheme="Bearer" clock-skew="60" output-token-variable-name="token"> <openid-config url="{{skein-openid-config}}" /> <audiences> <audience>{{skein-audience}}</audience> </audiences> <issuers> <issuer>{{skein-issuer}}</issuer> </issuers> </validate-jwt> <rate-limit-by-key calls="600" renewal-period="60" counter-key="@(((Jwt)context.Variables[&quot;token&quot;]).Subject)" retry-after-header-name="Retry-After" /> <choose> <when condition="@(context.Request.Method != &quot;POST&quot;)"> <return-response> <set-status code="405" reason="Method Not Allowed" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-header name="Allow" exists-action="override"> <value>POST</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Method Not Allowed&quot;), new JProperty(&quot;status&quot;, 405), new JProperty(&quot;detail&quot;, &quot;this graph is asked by POST&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> </choose> <include-fragment fragment-id="skein-graphql-http" /> <include-fragment fragment-id="skein-graphql-kind" /> <choose> <when condition="@(context.Request.Method == &quot;GET&quot; &amp;&amp; (string)context.Variables[&quot;kind&quot;] == &quot;large&quot;)"> <return-response> <set-status code="414" reason="URI Too Long" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;URI Too Long&quot;), new JProperty(&quot;status&quot;, 414), new JProperty(&quot;detail&quot;, &quot;the query of a URL has at most 7168 characters&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;large&quot;)"> <return-response> <set-status code="413" reason="Payload Too Large" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Payload Too Large&quot;), new JProperty(&quot;status&quot;, 413), new JProperty(&quot;detail&quot;, &quot;a request has at most 262144 bytes&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <when condition="@(context.Request.Method == &quot;GET&quot; &amp;&amp; (string)context.Variables[&quot;kind&quot;] == &quot;mutation&quot;)"> <return-response> <set-status code="405" reason="Method Not Allowed" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-header name="Allow" exists-action="override"> <value>POST</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Method Not Allowed&quot;), new JProperty(&quot;status&quot;, 405), new JProperty(&quot;detail&quot;, &quot;a GET reads: send mutations by POST&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;mutation&quot;)"> <set-backend-service backend-id="gateway-router" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;query&quot;)"> <set-backend-service backend-id="gateway-router" /> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;subscription&quot;)"> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;subscriptions are not served here&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <when condition="@((string)context.Variables[&quot;kind&quot;] == &quot;none&quot;)"> <return-response> <set-status code="422" reason="Unprocessable Content" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Unprocessable Content&quot;), new JProperty(&quot;status&quot;, 422), new JProperty(&quot;detail&quot;, &quot;the request has no document, or names none of its operations&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </when> <otherwise> <return-response> <set-status code="400" reason="Bad Request" /> <set-header name="Content-Type" exists-action="override"> <value>application/problem+json</value> </set-header> <set-header name="Cache-Control" exists-action="override"> <value>no-store</value> </set-header> <set-header name="x-trace-id" exists-action="override"> <value>@(context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))</value> </set-header> <set-body>@(new JObject(new JProperty(&quot;type&quot;, &quot;about:blank&quot;), new JProperty(&quot;title&quot;, &quot;Bad Request&quot;), new JProperty(&quot;status&quot;, 400), new JProperty(&quot;detail&quot;, &quot;the request is no GraphQL request, or it is not certain which operation it asks for&quot;), new JProperty(&quot;traceId&quot;, context.Variables.GetValueOrDefault&lt;string&gt;(&quot;traceId&quot;, context.RequestId.ToString(&quot;N&quot;)))).ToString())</set-body> </return-response> </otherwise> </choose> <include-fragment fragment-id="skein-principal" /> <set-header name="X-Skein-Kind" exists-action="override"> <value>@((string)context.Variables[&quot;kind&quot;])</value> </set-header> <choose> <when condition="@(context.Request.Method == &quot;GET&quot;)"> <rewrite-uri template="/graphql" copy-unmatched-params="true" /> </when> <otherwise> <rewrite-uri template="/graphql" copy-unmatched-params="false" /> </otherwise> </choose> <authentication-managed-identity resource="{{skein-app-audience}}" /> </inbound> <backend> <base /> </backend> <outbound> <base /> </outbound> <on-error> <base /> </on-error> </policies>'
     format: 'xml'
   }
   dependsOn: [
