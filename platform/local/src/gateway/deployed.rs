@@ -393,16 +393,18 @@ impl Programs {
     ///
     /// # Errors
     /// The policies are not understood.
-    pub async fn too_large<W: World>(
+    pub async fn refuse<W: World>(
         &self,
         request: Request<Bytes>,
+        status: StatusCode,
+        reason: &str,
+        why: &str,
         world: &W,
     ) -> Result<Response<Bytes>, NotUnderstood> {
         let found = self.api(request.uri().path());
         let program =
             found.as_ref().map_or(self.gateway.as_ref(), |(api, _)| api.program.as_ref()).ok_or(NotUnderstood)?;
-        let why = format!("a body has at most {} bytes", skein_gateway::MAX_BODY_BYTES);
-        Ok(program.refuse(request, StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", &why, world).await)
+        Ok(program.refuse(request, status, reason, why, world).await)
     }
 }
 

@@ -16,6 +16,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use http_body_util::LengthLimitError;
 use serde::Deserialize;
 use serde_json::json;
 use skein_gateway::MAX_BODY_BYTES;
@@ -101,10 +102,6 @@ async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
         }
     }
     let (mut head, body) = request.into_parts();
-    // Two ends of one body: whoever is behind might believe the other one.
-    if head.headers.contains_key(header::TRANSFER_ENCODING) && head.headers.contains_key(header::CONTENT_LENGTH) {
-        return problem(StatusCode::BAD_REQUEST, "a request has a content-length or a transfer-encoding, not both");
-    }
     // The pages are the API's own origin, as they are behind Front Door, which names another one: for the policies nothing
     // is asked across.
     if is_own_page(&head.headers) {
@@ -112,7 +109,17 @@ async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
     }
     let answer = match axum::body::to_bytes(body, MAX_BODY_BYTES).await {
         Ok(body) => programs.answer(Request::from_parts(head, body), &gateway.outside).await,
-        Err(_) => programs.too_large(Request::from_parts(head, Default::default()), &gateway.outside).await,
+        Err(error) => {
+            let request = Request::from_parts(head, Default::default());
+            let (status, reason, why) = match error.into_inner().downcast::<LengthLimitError>() {
+                Ok(_) => {
+                    let why = format!("a body has at most {MAX_BODY_BYTES} bytes");
+                    (StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", why)
+                }
+                Err(error) => (StatusCode::BAD_REQUEST, "RequestBodyUnreadable", error.to_string()),
+            };
+            programs.refuse(request, status, reason, &why, &gateway.outside).await
+        }
     };
     match answer {
         Ok(answer) => answer.map(Body::from),
