@@ -15,6 +15,7 @@ use skein_kind::{Kind, MAX_BODY_UNITS, MAX_QUERY_CHARS, kind_of_body, kind_of_qu
 use crate::code::Code;
 use crate::error::finished;
 use crate::guard::Api;
+use crate::operations::{self, document_hash};
 
 /// How deep the fields of an operation may be nested.
 pub const MAX_DEPTH: usize = 10;
@@ -129,6 +130,10 @@ pub(crate) enum Refused {
     Malformed(String),
     #[error("{0}")]
     Parse(String),
+    #[error("this app has no document with that hash; queries are asked for by GET, mutations by POST")]
+    Unknown,
+    #[error("the app's documents cannot be read")]
+    Unreadable,
     #[error("operationName must name one of the document's operations")]
     Operation,
     #[error("a GET asks for queries only")]
@@ -156,6 +161,8 @@ impl Refused {
             Refused::Json(_) | Refused::Form(_) => Code::BadRequest,
             Refused::Malformed(_) => Code::MalformedRequest,
             Refused::Parse(_) => Code::GraphqlParseFailed,
+            Refused::Unknown => Code::PersistedOperationNotFound,
+            Refused::Unreadable => Code::Internal,
             Refused::Operation => Code::OperationResolutionFailure,
             Refused::Method => Code::MethodNotAllowed,
             Refused::Kind(_) | Refused::Uncertain => Code::OperationKindMismatch,
@@ -236,12 +243,23 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
     /// The request, if it is well-formed and of the kind that is served here. The gateway has looked at the kind, too,
     /// with a parser of its own: only what both agree on is executed.
     fn accepted(&self, asked: Asked<'_>, caller: Caller) -> Result<Request, Refused> {
-        let request = match asked {
+        let mut request = match asked {
             Asked::Post(body) => posted(body)?,
             Asked::Get(query) => gotten(query)?,
         };
-        if request.query.is_empty() {
-            return Err(Refused::Malformed("there is no query".to_owned()));
+        match operations::named(request.extensions.get("persistedQuery"))? {
+            Some(hash) if request.query.is_empty() => {
+                let found = self.api.operations().find(&hash).map_err(|fault| {
+                    tracing::error!(code = fault.code, reason = fault.message, "no document can be found");
+                    Refused::Unreadable
+                })?;
+                request.query = found.ok_or(Refused::Unknown)?.to_owned();
+            }
+            Some(hash) if hash != document_hash(&request.query) => {
+                return Err(Refused::Malformed("sha256Hash is not the hash of the query".to_owned()));
+            }
+            None if request.query.is_empty() => return Err(Refused::Malformed("there is no query".to_owned())),
+            _ => {}
         }
         let (document, Operation { kind, introspection }) =
             parsed(&self.api, &request.query, request.operation_name.as_deref())?;

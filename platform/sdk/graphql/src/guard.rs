@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use async_graphql::extensions::{
@@ -19,6 +20,7 @@ use async_graphql::{
 
 use crate::code::Code;
 use crate::endpoint::{Caller, Limits};
+use crate::operations::Operations;
 
 mod directive {
     use async_graphql::TypeDirective;
@@ -112,6 +114,10 @@ impl Statements {
     }
 }
 
+/// In the context of a document that is not to be executed: says whether it fits.
+#[derive(Debug, Clone, Default)]
+struct ValidateOnly(Arc<AtomicBool>);
+
 /// Denies and limits. Until the statements are known, it denies everything.
 #[derive(Clone, Default)]
 struct Guard(Arc<OnceLock<Statements>>);
@@ -139,6 +145,10 @@ impl Extension for Guard {
             let (complexity, most) = (result.complexity, limits.complexity);
             let text = format!("the operation's complexity is {complexity}, at most {most} is allowed: ask for less");
             return Err(vec![coded(Code::QueryTooComplex, text)]);
+        }
+        if let Some(asked) = cx.data_opt::<ValidateOnly>() {
+            asked.0.store(true, Ordering::Relaxed);
+            return Err(vec![coded(Code::BadRequest, "it was to be validated only".to_owned())]);
         }
         Ok(result)
     }
@@ -180,6 +190,7 @@ pub(crate) fn coded(code: Code, message: String) -> ServerError {
 pub struct ApiBuilder<Q, M, S = EmptySubscription> {
     schema: SchemaBuilder<Q, M, S>,
     guard: Guard,
+    operations: Operations,
 }
 
 /// Begins a schema of queries and mutations.
@@ -196,7 +207,7 @@ where
 {
     let guard = Guard::default();
     let schema = Schema::build(query, mutation, subscription).extension(guard.clone()).disable_suggestions();
-    ApiBuilder { schema, guard }
+    ApiBuilder { schema, guard, operations: Operations::default() }
 }
 
 impl<Q, M, S> ApiBuilder<Q, M, S>
@@ -209,6 +220,13 @@ where
     #[must_use]
     pub fn data<D: std::any::Any + Send + Sync>(mut self, data: D) -> Self {
         self.schema = self.schema.data(data);
+        self
+    }
+
+    /// The same schema with documents that clients may name by their hash.
+    #[must_use]
+    pub fn operations(mut self, operations: Operations) -> Self {
+        self.operations = operations;
         self
     }
 
@@ -238,6 +256,7 @@ where
         let api = Api {
             schema: Arc::new(schema),
             guard: self.guard,
+            operations: Arc::new(self.operations),
             subscriptions: subscriptions.into_owned(),
             roots: PhantomData,
         };
@@ -277,6 +296,7 @@ where
 pub struct Api<Q: ObjectType + 'static, M: ObjectType + 'static> {
     schema: Arc<dyn Execute>,
     guard: Guard,
+    operations: Arc<Operations>,
     /// The type of the subscriptions' fields.
     subscriptions: String,
     roots: PhantomData<fn() -> (Q, M)>,
@@ -284,8 +304,13 @@ pub struct Api<Q: ObjectType + 'static, M: ObjectType + 'static> {
 
 impl<Q: ObjectType + 'static, M: ObjectType + 'static> Clone for Api<Q, M> {
     fn clone(&self) -> Self {
-        let (schema, guard, subscriptions) = (self.schema.clone(), self.guard.clone(), self.subscriptions.clone());
-        Api { schema, guard, subscriptions, roots: PhantomData }
+        Api {
+            schema: self.schema.clone(),
+            guard: self.guard.clone(),
+            operations: self.operations.clone(),
+            subscriptions: self.subscriptions.clone(),
+            roots: PhantomData,
+        }
     }
 }
 
@@ -299,6 +324,21 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Api<Q, M> {
     pub(crate) fn knows_type(&self, name: &str) -> bool {
         ["Boolean", "Float", "ID", "Int", "String"].contains(&name)
             || self.guard.0.get().is_some_and(|statements| statements.types.contains(name))
+    }
+
+    /// The documents that clients may name by their hash.
+    pub(crate) fn operations(&self) -> &Operations {
+        &self.operations
+    }
+
+    /// Whether a document with one operation fits the schema; nothing of it is executed.
+    pub(crate) async fn validate(&self, document: &str) -> Result<(), String> {
+        let asked = ValidateOnly::default();
+        let response = self.schema.execute(async_graphql::Request::new(document).data(asked.clone())).await;
+        if asked.0.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(response.errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; "))
     }
 
     /// Whether the caller may use the field of the subscriptions.

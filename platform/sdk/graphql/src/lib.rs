@@ -53,6 +53,7 @@
 //! | `URI_TOO_LONG` | 414 | The URL's query has more than 7,168 characters. |
 //! | `UNSUPPORTED_MEDIA_TYPE` | 415 | The body is not said to be plain `application/json` in UTF-8. |
 //! | `MALFORMED_REQUEST` | 422 | It is JSON, but no GraphQL request: a member is missing, doubled or of another type. |
+//! | `PERSISTED_OPERATION_NOT_FOUND` | 422 | The app has no document with the hash. |
 //! | `OPERATION_RESOLUTION_FAILURE` | 422 | `operationName` names none of the operations, or is needed and missing. |
 //! | `GRAPHQL_VALIDATION_FAILED` | 422 | The document does not fit the schema, or a variable does not fit the document. |
 //! | `QUERY_TOO_DEEP` | 422 | The operation's fields or the document's brackets are nested too deep. |
@@ -73,6 +74,7 @@ mod endpoint;
 mod error;
 mod guard;
 mod live;
+mod operations;
 mod personal;
 mod status;
 
@@ -83,6 +85,7 @@ pub use endpoint::{Asked, Caller, Endpoint, HttpAnswer, MAX_COMPLEXITY, MAX_DEPT
 pub use error::ApiError;
 pub use guard::{Api, ApiBuilder, UnstatedAccess, access, api, live_api};
 pub use live::{Live, MAX_ID_CHARS, MAX_REQUEST_BYTES, MAX_SUBSCRIPTIONS, SESSION, Subscriptions, live_row, live_rows};
+pub use operations::{Operations, document_hash, list};
 pub use personal::{open, seal};
 pub use status::{CommandStatus, OutcomeReader, command_status};
 

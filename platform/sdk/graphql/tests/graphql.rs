@@ -20,8 +20,8 @@ use skein_core::{
     Aggregate, AggregateId, Command, CommandId, Decision, Envelope, Fault, Handle, Principal, Rejection, Trace,
 };
 use skein_graphql::{
-    Answer, Api, ApiError, Asked, Await, Caller, CommandStatus, Connection, Endpoint, HttpAnswer, OutcomeReader, Page,
-    Serves, access, api, command_status, page_cost, submit,
+    Answer, Api, ApiError, Asked, Await, Caller, CommandStatus, Connection, Endpoint, HttpAnswer, Operations,
+    OutcomeReader, Page, Serves, access, api, command_status, list, page_cost, submit,
 };
 use time::OffsetDateTime;
 
@@ -342,6 +342,15 @@ enum Handling {
     Away,
 }
 
+const NESTED: &str = "df06fba8dd50024a7401dd33db404f13ee29c087b9d99b58f30d4ff927bfd7bb";
+const OPEN: &str = "5f784e68226008ef0fde87cb33be19da09beb916b939bf26f87721b74fe5e3cf";
+/// What [`list`] makes of a query and a mutation.
+const OPERATIONS: &str = r#"{
+  "5f784e68226008ef0fde87cb33be19da09beb916b939bf26f87721b74fe5e3cf": "mutation{openTicket(input:{text:\"x\"}){commandId}}",
+  "df06fba8dd50024a7401dd33db404f13ee29c087b9d99b58f30d4ff927bfd7bb": "{nested{value}}"
+}
+"#;
+
 fn desk(handling: Handling) -> Desk {
     let queue = Arc::new(Queue { away: matches!(handling, Handling::Away), ..Queue::default() });
     let ports = Ports {
@@ -356,7 +365,8 @@ fn desk(handling: Handling) -> Desk {
     }
     let submitter = Arc::new(Submitter::new("desk", ports));
     let outcomes: Arc<dyn OutcomeReader> = Arc::new(Outcomes(Arc::clone(&submitter)));
-    let api: Api<Query, Mutation> = api(Query, Mutation).data(submitter).data(outcomes).finish().unwrap();
+    let api = api(Query, Mutation).operations(Operations::of(OPERATIONS));
+    let api: Api<Query, Mutation> = api.data(submitter).data(outcomes).finish().unwrap();
     let endpoint = |serves| Endpoint::new(api.clone(), serves, serves == Serves::Queries, Duration::from_secs(10));
     Desk { mutations: endpoint(Serves::Mutations), queries: endpoint(Serves::Queries), queue }
 }
@@ -676,6 +686,69 @@ async fn a_get_asks_for_queries_and_for_nothing_else() {
         }
     }
     assert!(desk.queue.sent.lock().unwrap().is_empty(), "nothing was changed");
+}
+
+#[tokio::test]
+async fn a_document_is_named_by_its_hash() {
+    let documents = [
+        ("nested.graphql".to_owned(), "{nested{value}}".to_owned()),
+        ("open.graphql".to_owned(), "mutation{openTicket(input:{text:\"x\"}){commandId}}".to_owned()),
+    ];
+    let whole = api(Query, Mutation).finish().unwrap();
+    assert_eq!(list(&whole, &documents).await.unwrap(), OPERATIONS);
+    let wrong = [
+        "{ nothing }",
+        "{ a",
+        "query A { nested { value } } query B { nested { value } }",
+        "fragment F on Query { a }",
+    ];
+    let wrong = wrong.map(|text| ("wrong.graphql".to_owned(), text.to_owned()));
+    let told = list(&whole, &wrong).await.unwrap_err();
+    assert_eq!(told.len(), 4);
+    assert!(told.iter().all(|why| why.starts_with("wrong.graphql: ")), "{told:?}");
+
+    let desk = desk(Handling::AtOnce);
+    let unknown = "0".repeat(64);
+    let named = |hash: &str| format!("{{\"persistedQuery\":{{\"version\":1,\"sha256Hash\":\"{hash}\"}}}}");
+    let said = |answer: HttpAnswer| {
+        answer.outcome.map_or(answer.status.to_string(), |code| format!("{} {code}", answer.status))
+    };
+    let other = "422 PERSISTED_OPERATION_NOT_FOUND";
+    for (hash, on_queries, on_mutations) in [
+        (NESTED, "200", "400 OPERATION_KIND_MISMATCH"),
+        (&NESTED.to_uppercase(), "200", "400 OPERATION_KIND_MISMATCH"),
+        (OPEN, "405 METHOD_NOT_ALLOWED", "405 METHOD_NOT_ALLOWED"),
+        (&unknown, other, other),
+        ("x", "422 MALFORMED_REQUEST", "422 MALFORMED_REQUEST"),
+    ] {
+        let query = format!("extensions={}", named(hash).replace('"', "%22"));
+        for (endpoint, expected) in [(&desk.queries, on_queries), (&desk.mutations, on_mutations)] {
+            assert_eq!(said(endpoint.answer_to(Asked::Get(&query), None, caller("ann")).await), expected, "GET {hash}");
+        }
+    }
+    assert!(desk.queue.sent.lock().unwrap().is_empty(), "nothing was changed");
+    for (body, on_queries, on_mutations) in [
+        (format!("{{\"extensions\":{}}}", named(NESTED)), "400 OPERATION_KIND_MISMATCH", "400 OPERATION_KIND_MISMATCH"),
+        (format!("{{\"extensions\":{}}}", named(OPEN)), "400 OPERATION_KIND_MISMATCH", "200"),
+        (format!("{{\"extensions\":{}}}", named(&unknown)), other, other),
+        (
+            format!("{{\"extensions\":{},\"query\":\"{{nested{{value}}}}\"}}", named(NESTED)),
+            "200",
+            "400 OPERATION_KIND_MISMATCH",
+        ),
+        (
+            format!("{{\"extensions\":{},\"query\":\"{{nested{{value}}}}\"}}", named(OPEN)),
+            "422 MALFORMED_REQUEST",
+            "422 MALFORMED_REQUEST",
+        ),
+        (r#"{"extensions":{"persistedQuery":7}}"#.to_owned(), "422 MALFORMED_REQUEST", "422 MALFORMED_REQUEST"),
+        (r#"{"extensions":{"other":7}}"#.to_owned(), "422 MALFORMED_REQUEST", "422 MALFORMED_REQUEST"),
+    ] {
+        for (endpoint, expected) in [(&desk.queries, on_queries), (&desk.mutations, on_mutations)] {
+            assert_eq!(said(answer(endpoint, &body).await), expected, "POST {body}");
+        }
+    }
+    assert_eq!(desk.queue.sent.lock().unwrap().len(), 1, "one mutation");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -186,4 +187,23 @@ impl Service {
         let answer = self.query.deliver("events", &message, 1).await.expect("the query app answers");
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
+}
+
+/// The GraphQL documents of a folder, `*.graphql`, each with its file's name, in the order of the names.
+///
+/// # Panics
+/// When the folder cannot be read.
+pub fn documents(folder: impl AsRef<Path>) -> Vec<(String, String)> {
+    let folder = folder.as_ref();
+    let files = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut found: Vec<(String, String)> = files
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "graphql"))
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            (path.display().to_string(), text)
+        })
+        .collect();
+    found.sort();
+    found
 }

@@ -11,12 +11,12 @@ use inventory_domain::stock::{
 };
 use inventory_domain::views::{StockLevels, TopSkus};
 use schema::{Mutation, Query};
-use skein::graphql::{ApiBuilder, api};
+use skein::graphql::{ApiBuilder, Operations, api};
 use skein::{CommandApp, CommandSettings, Ports, QueryApp, QueryPorts, QuerySettings, command_app, query_app};
 
 /// The service's GraphQL schema: both apps know all of it, each serves its side.
 pub fn schema() -> ApiBuilder<Query, Mutation> {
-    api(Query, Mutation)
+    api(Query, Mutation).operations(Operations::of(include_str!("../operations.json")))
 }
 
 /// The command app: what stocks and reservations decide on.

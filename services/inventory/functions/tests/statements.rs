@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use expect_test::expect_file;
+use skein::graphql::list;
 use skein::host::{FunctionList, FunctionTrigger};
 use skein_model::{FunctionApp, Trigger};
+use skein_testing::functions_host::documents;
 
 use crate::service::{command_settings, ports, query_ports, query_settings};
 
@@ -12,6 +14,14 @@ use crate::service::{command_settings, ports, query_ports, query_settings};
 fn the_schema_is_the_one_that_clients_were_told() {
     let api = inventory_functions::schema().finish().expect("every root field states who may use it");
     expect_file!["../schema.graphql"].assert_eq(&api.sdl());
+}
+
+#[tokio::test]
+async fn the_documents_that_the_app_has_are_those_of_the_folder() {
+    let api = inventory_functions::schema().finish().expect("every root field states who may use it");
+    let list = list(&api, &documents("../operations")).await;
+    let list = list.unwrap_or_else(|wrong| panic!("{}", wrong.join("\n")));
+    expect_file!["../operations.json"].assert_eq(&list);
 }
 
 /// The functions that a descriptor deploys, as the binary would list them.

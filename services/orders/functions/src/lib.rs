@@ -8,12 +8,12 @@ use orders_domain::reactions::ConfirmOrBackorder;
 use orders_domain::returns::{RecordReturn, Return};
 use orders_domain::views::{CustomerOrders, CustomerTotals, Orders};
 use schema::{Follow, Mutation, Query};
-use skein::graphql::{ApiBuilder, live_api};
+use skein::graphql::{ApiBuilder, Operations, live_api};
 use skein::{CommandApp, CommandSettings, Ports, QueryApp, QueryPorts, QuerySettings, command_app, query_app};
 
 /// The service's GraphQL schema: both apps know all of it, each serves its side.
 pub fn schema() -> ApiBuilder<Query, Mutation, Follow> {
-    live_api(Query, Mutation, Follow)
+    live_api(Query, Mutation, Follow).operations(Operations::of(include_str!("../operations.json")))
 }
 
 /// The command app: what orders and returns decide on.
