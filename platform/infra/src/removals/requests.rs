@@ -88,6 +88,10 @@ impl Bench {
             }
             let name = format!("gateway: lets nobody ask {}", service.name);
             outcomes.insert(name, self.refused(&programs, &format!("/{}/graphql", service.name)).await);
+            for method in ["HEAD", "PUT", "PATCH", "DELETE"] {
+                let outcome = self.told_methods(&programs, &format!("/{}/graphql", service.name), method).await;
+                outcomes.insert(format!("gateway: tells who sends {method} to {} what to send", service.name), outcome);
+            }
             if service.subscriptions {
                 let path = format!("/{}/subscriptions/negotiate", service.name);
                 let outcome = self.reaches(&programs, &path, &service.query, "negotiate", "").await;
@@ -149,6 +153,23 @@ impl Bench {
         match answer.headers().contains_key("x-trace-id") {
             true => Ok(()),
             false => Err("the answer names no trace".to_owned()),
+        }
+    }
+
+    /// Whether a method that is never right is answered with those that are.
+    async fn told_methods(&self, programs: &Programs, path: &str, method: &str) -> Result<(), String> {
+        let outside = Outside { bench: self, forwarded: Mutex::default() };
+        let request = Request::builder().method(method).uri(path);
+        let request =
+            request.header("authorization", format!("Bearer {}", self.customer())).body(Bytes::new()).unwrap();
+        let answer = programs.answer(request, &outside).await.map_err(|error| error.to_string())?;
+        let allowed = answer.headers().get("allow").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !outside.forwarded.into_inner().unwrap().is_empty() {
+            return Err("it reaches an app".to_owned());
+        }
+        match (answer.status().as_u16(), allowed) {
+            (405, "GET, POST") => Ok(()),
+            (status, allowed) => Err(format!("{status}, and {allowed:?} is allowed")),
         }
     }
 
