@@ -35,7 +35,7 @@ try {
     rows: document.querySelectorAll('#list tr').length,
     orders: document.getElementById('orders').textContent,
   })`);
-  // Nobody's name is a customer that may be acted for: the refusal is shown, and nothing is lost.
+  // The service refuses a price with too many decimals, and the page says why.
   await page.type('#place input[name=unitPrice]', '0.123456');
   await page.look("document.querySelector('#place input[name=unitPrice]').removeAttribute('pattern')");
   await page.click('#place button');

@@ -1,5 +1,5 @@
 // Many subscribers of one order. Arguments: where npm's packages are, the gateway, a token, the order, how many.
-// It reads a line for each step: `reconnect` breaks all connections without a word; a number waits until everybody has
+// It reads a line for each step: `break` breaks all connections without a word, `back` waits until everybody is connected again; a number waits until everybody has
 // heard of that many changes. It prints a line when a step is done, and at the end what everybody saw.
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -62,8 +62,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   if (line === 'break') {
     for (const socket of sockets) socket.terminate();
   } else if (line === 'back') {
-    const before = clients.map((client) => client.connections);
-    await until('everybody is back', (client) => client.connections >= 2 || before === undefined);
+    await until('everybody is back', (client) => client.connections >= 2);
   } else {
     await until(`${line} changes`, (client) => client.seen.length > Number(line));
   }

@@ -46,13 +46,11 @@ export class Live {
     const id = `s${++this.#ids}`;
     const subscription = { id, request, next, failed, group: null, last: 0, busy: false, early: [] };
     this.#subscriptions.set(id, subscription);
-    subscription.begun = this.#begin(subscription);
-    const unsubscribe = () => {
+    this.#begin(subscription);
+    return () => {
       this.#subscriptions.delete(id);
       if (this.#isConnected()) this.#connection.invoke('complete', id).catch(() => {});
     };
-    unsubscribe.begun = subscription.begun;
-    return unsubscribe;
   }
 
   #isConnected() {

@@ -442,9 +442,7 @@ impl<'a, P: Projection> Fold<'a, P> {
             let watch = match watch.map(|watch| (watch, watch.state(&*self.shared.clock))) {
                 Some((watch, State::Watched)) => Some(watch),
                 Some((_, State::Over)) => {
-                    if let Err(TransactError::Refused(error)) = live::expire(store, P::TABLE, &partition, HEAD).await {
-                        return Err(error.into());
-                    }
+                    live::expire(store, P::TABLE, &partition, HEAD).await?;
                     continue;
                 }
                 Some((_, State::Nobody)) | None => None,

@@ -21,7 +21,6 @@
 //! | `W~{group}` | a watcher: `Until` when, of which row, and its operation |
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
@@ -371,7 +370,8 @@ async fn kept(store: &dyn TableStore, table: &str, partition: &str) -> Result<Ve
     Ok(changes)
 }
 
-/// Ends a watch: `also` goes in the same transaction. What was kept is removed as far as it fits.
+/// Ends a watch: `also` goes in the same transaction. What was kept is removed as far as it fits. False where others were
+/// at the same rows, or nobody knows: whoever asked reads again.
 async fn end(
     store: &dyn TableStore,
     table: &str,
@@ -379,7 +379,7 @@ async fn end(
     head: &StoredRow,
     watch: Watch,
     also: Vec<Operation>,
-) -> Result<(), TransactError> {
+) -> Result<bool, Fault> {
     let mut operations = also;
     let row = watch.ended().write(Row::new(head.key.as_str()));
     // A cursor has more to say than who watches.
@@ -388,30 +388,28 @@ async fn end(
         operations.push(Operation::Insert(Row::new(NOBODY)));
     }
     let room = crate::table::MAX_OPERATIONS.saturating_sub(operations.len());
-    let old = rows_from(store, table, partition, HISTORY).await.map_err(|fault| unavailable(&fault))?;
+    let old = rows_from(store, table, partition, HISTORY).await?;
     operations.extend(old.into_iter().take(room).map(|row| Operation::Delete(row.key, Some(row.etag))));
-    store.transact(table, partition, &operations).await.map(drop)
+    written(store.transact(table, partition, &operations).await)
 }
 
-fn unavailable(fault: &Fault) -> TransactError {
-    TransactError::Refused(crate::ports::TableError::Unavailable(fault.to_string()))
+/// Whether a transaction is known to have been applied.
+fn written<T>(result: Result<T, TransactError>) -> Result<bool, Fault> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(TransactError::Refused(error)) => Err(error.into()),
+        Err(TransactError::Conflict(_) | TransactError::Unknown(_)) => Ok(false),
+    }
 }
 
-/// Ends a watch whose time is over.
-pub(super) async fn expire(
-    store: &dyn TableStore,
-    table: &str,
-    partition: &str,
-    head: &str,
-) -> Result<(), TransactError> {
-    let row = store.get(table, partition, head).await?;
-    let Some(row) = row else { return Ok(()) };
-    let Ok(Some(watch)) = Watch::of_row(partition, &row) else { return Ok(()) };
-    let stale = watchers(store, table, partition).await.map_err(|fault| unavailable(&fault))?;
+/// Ends a watch whose time is over, if nobody else is at it. Whoever asks reads again.
+pub(super) async fn expire(store: &dyn TableStore, table: &str, partition: &str, head: &str) -> Result<(), Fault> {
+    let Some(row) = store.get(table, partition, head).await? else { return Ok(()) };
+    let Some(watch) = Watch::of_row(partition, &row)? else { return Ok(()) };
     // No watcher lasts longer than the head says.
-    let stale = stale.into_iter().take(20);
+    let stale = watchers(store, table, partition).await?.into_iter().take(20);
     let also = stale.map(|(watcher, tag)| Operation::Delete(format!("{WATCHERS}{}", watcher.group), Some(tag)));
-    end(store, table, partition, &row, watch, also.collect()).await
+    end(store, table, partition, &row, watch, also.collect()).await.map(drop)
 }
 
 /// The groups of those who watch something in these rows of a partition, before the rows are deleted.
@@ -588,16 +586,14 @@ impl Watches {
                 return Ok(());
             }
             let delete = Operation::Delete(key.clone(), Some(tag.clone()));
-            let written = match (watch, head) {
+            let ended = match (watch, head) {
                 (Some(watch), Some(head)) if all.len() == 1 && watch.until != 0 => {
-                    end(store, &topic.table, &topic.partition, &head, watch, vec![delete]).await
+                    end(store, &topic.table, &topic.partition, &head, watch, vec![delete]).await?
                 }
-                _ => store.transact(&topic.table, &topic.partition, &[delete]).await.map(drop),
+                _ => written(store.transact(&topic.table, &topic.partition, &[delete]).await)?,
             };
-            match written {
-                Ok(()) => return Ok(()),
-                Err(TransactError::Refused(error)) => return Err(error.into()),
-                Err(TransactError::Conflict(_) | TransactError::Unknown(_)) => {}
+            if ended {
+                return Ok(());
             }
         }
         Err(busy(topic))
@@ -607,6 +603,3 @@ impl Watches {
 fn busy(topic: &Topic) -> Fault {
     Fault::transient("VIEW_CONFLICT", format!("{:?} of {} changed all the time", topic.partition, topic.table))
 }
-
-/// How long a connection may watch, at most.
-pub const LONGEST_WATCH: Duration = Duration::from_secs(60 * 60);
