@@ -124,6 +124,30 @@ fn what_is_deployed_is_known_and_changes_as_planned() {
     assert!(packages.len() == 2 && packages.iter().all(|package| package["changeType"] == "Modify"), "{packages:?}");
     assert!(plan.told.contains("~ func-inventory-command-"), "{}", plan.told);
 
+    // Other pages: one of them is not among them any more.
+    let shown = |page: &str| {
+        let request = Request::get(format!("{}/shop/{page}", system.url())).body(Full::new(Bytes::new())).unwrap();
+        system.request(request).unwrap().status().as_u16()
+    };
+    let (folder_of_pages, gone) = (folder.path().join("pages"), "LICENSE-signalr.txt");
+    package(&folder_of_pages, &["--gateway", "--stored"]).unwrap();
+    let sums = fs::read_to_string(folder_of_pages.join("pages.sha256")).unwrap();
+    let rest: String = sums.lines().filter(|line| !line.ends_with(gone)).map(|line| format!("{line}\n")).collect();
+    assert_ne!(rest, sums);
+    fs::write(folder_of_pages.join("pages.sha256"), rest).unwrap();
+    let other = Target { packages: folder_of_pages, ..target.clone() };
+    let plan = other.run(&["plan", "gateway", "--output", "json"]).unwrap();
+    assert_eq!((plan.code, changes(&plan).unwrap()), (Some(3), vec![]), "{}", plan.told);
+    let pages = &plan.json().unwrap()["gateway"]["pages"];
+    assert_eq!((&pages[0]["page"], &pages[0]["changeType"], &pages[1]), (&json!(gone), &json!("Delete"), &Value::Null));
+    assert_eq!((shown(""), shown(gone)), (200, 200), "a plan changes nothing");
+    for (target, status) in [(&other, 404), (&target, 200)] {
+        let deployed = target.run(&["deploy", "gateway"]).unwrap();
+        assert_eq!(deployed.code, Some(0), "{}", deployed.told);
+        assert!(deployed.told.contains("shows its new pages"), "{}", deployed.told);
+        assert_eq!((shown(""), shown("shop.js"), shown(gone)), (200, 200, status));
+    }
+
     // What somebody changes by hand.
     let queues =
         format!("{SUBSCRIPTION}/resourceGroups/{}/providers/Microsoft.ServiceBus/namespaces", group(&target, "orders"));

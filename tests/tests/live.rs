@@ -125,3 +125,33 @@ fn a_person_places_an_order_and_sees_it_confirmed() {
     assert!(seen["refusal"].as_str().is_some_and(|text| text.contains("decimal")), "{seen}");
     assert_eq!(seen["problems"], json!([]), "{seen}");
 }
+
+#[test]
+fn a_person_signs_in_and_is_the_customer() {
+    let state = tempfile::tempdir().unwrap();
+    let system = System::up(state.path(), &["--fresh"]).unwrap();
+    let token = system.token("customer", Some("ann")).unwrap();
+    let browser = std::env::var("SKEIN_BROWSER").unwrap_or_else(|_| "chromium".to_owned());
+    let mut shop = node("sign-in.mjs");
+    shop.args([&browser, system.url(), &token]);
+    let output = shop.stderr(Stdio::inherit()).output().expect("Node.js");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let seen: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(seen["before"], json!({"token": true, "place": true}), "nothing is asked of whoever is to sign in");
+    assert_eq!(seen["refusal"], "not you", "{seen}");
+    assert!(seen["forged"].as_str().is_some_and(|text| text.contains("not begun here")), "{seen}");
+    let here = format!("{}/shop/", system.url());
+    assert_eq!(seen["address"], here.as_str(), "no code is left in the address");
+    assert_eq!((&seen["kept"], &seen["stored"]), (&json!([]), &json!([])), "no token is left in the browser");
+    let authorize = json!({"authorize": {
+        "client_id": "the-page", "code_challenge_method": "S256", "redirect_uri": here, "response_mode": "query",
+        "response_type": "code", "scope": "api://clients/.default",
+    }});
+    let code = json!({"token": {
+        "client_id": "the-page", "grant_type": "authorization_code", "redirect_uri": here,
+        "scope": "api://clients/.default",
+    }});
+    assert_eq!(seen["asked"], json!([authorize, authorize, code]), "the forged code was not sent on: {seen}");
+    assert_eq!(seen["problems"], json!([]), "{seen}");
+}

@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-export async function open(WebSocket, chromium, url) {
+// `answers` is asked before the network is: given a URL and a body, it may say a status, headers and a body.
+export async function open(WebSocket, chromium, url, answers = null) {
   const profile = mkdtempSync(join(tmpdir(), 'skein-browser-'));
   const flags = ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-dev-shm-usage', '--window-size=1100,900'];
   const browser = spawn(chromium, [...flags, `--user-data-dir=${profile}`, '--remote-debugging-port=0', 'about:blank'], {
@@ -34,6 +35,16 @@ export async function open(WebSocket, chromium, url) {
       waiting.delete(message.id);
       if (message.error) reject(new Error(message.error.message));
       else resolve(message.result);
+    } else if (message.method === 'Fetch.requestPaused') {
+      const { requestId, request } = message.params;
+      const answer = answers(request.url, request.postData);
+      if (answer === undefined) {
+        send('Fetch.continueRequest', { requestId });
+        return;
+      }
+      const responseHeaders = Object.entries(answer.headers).map(([name, value]) => ({ name, value }));
+      const body = Buffer.from(answer.body).toString('base64');
+      send('Fetch.fulfillRequest', { requestId, responseCode: answer.status, responseHeaders, body });
     } else if (message.method === 'Runtime.exceptionThrown') {
       problems.push(message.params.exceptionDetails.exception?.description ?? message.params.exceptionDetails.text);
     } else if (message.method === 'Log.entryAdded' && message.params.entry.level === 'error') {
@@ -48,10 +59,12 @@ export async function open(WebSocket, chromium, url) {
   const { targetId } = await send('Target.createTarget', { url: 'about:blank' });
   ({ sessionId: session } = await send('Target.attachToTarget', { targetId, flatten: true }));
   for (const domain of ['Page', 'Runtime', 'Log']) await send(`${domain}.enable`);
+  if (answers !== null) await send('Fetch.enable');
   await send('Page.navigate', { url });
 
   return {
     problems,
+    go: (to) => send('Page.navigate', { url: to }),
     // The value of an expression in the page.
     async look(expression) {
       const { result, exceptionDetails } = await send('Runtime.evaluate', { expression, returnByValue: true, awaitPromise: true });

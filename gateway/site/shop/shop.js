@@ -1,5 +1,6 @@
 // The shop's page: places orders and shows live what becomes of them.
 import { Live } from './live.js';
+import { SignIn } from './sign-in.js';
 
 const byId = (id) => document.getElementById(id);
 const customerForm = byId('customer');
@@ -21,13 +22,15 @@ const PLACE = `mutation ($input: PlaceOrderInput!, $commandId: ID!) {
 }`;
 
 const config = await (await fetch('config.json')).json();
-byId('token-label').hidden = config.tokens !== undefined;
+const signIn = config.signIn === undefined ? null : new SignIn(config.signIn);
+byId('token-label').hidden = config.tokens !== undefined || signIn !== null;
 let customer = null;
 let live = null;
 let known = null;
 
-// A development token of the local gateway, or the one that was typed in.
+// Of whoever signed in; else a development token of the local gateway, or the one that was typed in.
 async function token() {
+  if (signIn !== null) return signIn.token();
   if (config.tokens === undefined) return customerForm.elements.token.value.trim();
   if (known !== null && known.subject === customer && known.until > Date.now()) return known.token;
   const response = await fetch(config.gateway + config.tokens, {
@@ -126,7 +129,8 @@ async function open(id) {
 customerForm.addEventListener('submit', (event) => {
   event.preventDefault();
   said.textContent = '';
-  open(customerForm.elements.customer.value.trim()).catch(fail);
+  if (signIn !== null && signIn.subject === null) signIn.begin().catch(fail);
+  else open(customerForm.elements.customer.value.trim()).catch(fail);
 });
 
 // One order, one command id: whoever presses again after a failure asks for the same, not for another one.
@@ -155,4 +159,19 @@ placeForm.addEventListener('submit', async (event) => {
   }
 });
 
-if (config.tokens !== undefined) open(customerForm.elements.customer.value.trim()).catch(fail);
+// Before anybody signed in there is nothing to show; then the customer is whoever did.
+function showSignIn() {
+  const isSignedIn = signIn.subject !== null;
+  if (isSignedIn) customerForm.elements.customer.value = signIn.subject;
+  customerForm.elements.customer.closest('label').hidden = !isSignedIn;
+  customerForm.querySelector('button').textContent = isSignedIn ? 'Show' : 'Sign in';
+  placeForm.querySelector('button').disabled = !isSignedIn;
+}
+
+if (signIn !== null) {
+  await signIn.complete().catch(fail);
+  showSignIn();
+}
+if (config.tokens !== undefined || (signIn !== null && signIn.subject !== null)) {
+  open(customerForm.elements.customer.value.trim()).catch(fail);
+}

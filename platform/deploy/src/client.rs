@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::base64;
+use azure_core::credentials::TokenCredential;
 use azure_core::error::ErrorKind;
 use azure_core::http::headers::{HeaderName, Headers};
 use azure_core::http::policies::Policy;
 use azure_core::http::{
-    ClientOptions, Context, ExponentialRetryOptions, Method, Pipeline, PipelineSendOptions, Request, RetryOptions,
-    Transport, Url,
+    ClientOptions, Context, ExponentialRetryOptions, HttpClient, Method, Pipeline, PipelineSendOptions, Request,
+    RetryOptions, Transport, Url,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use skein_azure::credential::{BearerPolicy, azure_cli, may_carry_token, of_program};
-use skein_azure::http_client;
+use skein_azure::{AzureBlobs, BlobCredential, http_client};
 
 use crate::failure::Failure;
 use crate::input;
@@ -44,6 +45,8 @@ pub(crate) struct Client {
     pipeline: Pipeline,
     /// Sends no token.
     anonymous: Pipeline,
+    http: Arc<dyn HttpClient>,
+    credential: Arc<dyn TokenCredential>,
     endpoint: String,
     local: bool,
 }
@@ -95,7 +98,7 @@ impl Client {
             azure_cli().map_err(|error| no_token(error.to_string()))?
         };
         let http = http_client().map_err(|error| no_token(error.to_string()))?;
-        let auth: Arc<dyn Policy> = Arc::new(BearerPolicy::new(credential, SCOPE));
+        let auth: Arc<dyn Policy> = Arc::new(BearerPolicy::new(credential.clone(), SCOPE));
         let mut retries = ExponentialRetryOptions::default();
         if local {
             retries.max_retries = 3;
@@ -110,6 +113,8 @@ impl Client {
             // On this machine nobody gets better by waiting.
             pipeline: pipeline(RetryOptions::exponential(retries), vec![auth]),
             anonymous: pipeline(RetryOptions::none(), Vec::new()),
+            http,
+            credential,
             endpoint: endpoint.to_owned(),
             local,
         })
@@ -181,16 +186,31 @@ impl Client {
         Ok(Answer { status: u16::from(status), body: if text.is_empty() { Value::Null } else { body }, headers, usual })
     }
 
+    /// Whether a token may be sent to an address that the control plane gave: on Azure to a host of that kind, locally to
+    /// the one address of all planes.
+    fn may_send_to(&self, url: &Url, kind: &str) -> bool {
+        if self.local {
+            return Url::parse(&self.endpoint).is_ok_and(|own| own.origin() == url.origin());
+        }
+        url.scheme() == "https" && url.host_str().is_some_and(|host| host.contains(kind))
+    }
+
+    /// The blobs of a container, whose address the control plane gave.
+    pub(crate) fn blobs(&self, url: &str) -> Result<AzureBlobs, Failure> {
+        let unreachable = |why: String| Failure::Unreachable { endpoint: url.to_owned(), why };
+        let parsed = Url::parse(url).map_err(|error| unreachable(error.to_string()))?;
+        if !self.may_send_to(&parsed, ".blob.") {
+            return Err(unreachable("a token is not sent to that host".to_owned()));
+        }
+        let credential = BlobCredential::Token(self.credential.clone());
+        AzureBlobs::new(&self.http, credential, url).map_err(|error| unreachable(error.to_string()))
+    }
+
     /// A request to the host of a site's packages, whose name the control plane gave.
     async fn at_site(&self, url: &str, method: Method, zip: Option<Vec<u8>>) -> Result<Answer, Failure> {
         let unreachable = |why: String| Failure::Unreachable { endpoint: url.to_owned(), why };
         let parsed = Url::parse(url).map_err(|error| unreachable(error.to_string()))?;
-        let known = if self.local {
-            Url::parse(&self.endpoint).is_ok_and(|own| own.origin() == parsed.origin())
-        } else {
-            parsed.scheme() == "https" && parsed.host_str().is_some_and(|host| host.contains(".scm."))
-        };
-        if !known {
+        if !self.may_send_to(&parsed, ".scm.") {
             return Err(unreachable("a token is not sent to that host".to_owned()));
         }
         let mut request = Request::new(parsed, method);

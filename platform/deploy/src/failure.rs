@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::pages;
+
 /// Why it did not work.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -63,6 +65,9 @@ fn next(code: &str, status: u16) -> &'static str {
     match (code, status) {
         ("Authorization_RequestDenied", _) => "let an administrator give you the Entra role Application Developer",
         ("HostNameNotOnVerifiedDomain", _) => "give appAudience the form api://TENANT/NAME, or a verified domain",
+        (pages::DENIED, _) => {
+            "deploy as the service principal that deployerId of the environment names: it is given the right to write the pages"
+        }
         ("AuthorizationFailed", _) | (_, 403) => {
             "let an owner give your identity Contributor at that scope, and try again"
         }

@@ -6,6 +6,7 @@ mod environment;
 mod failure;
 mod layers;
 mod packages;
+mod pages;
 mod plan;
 mod run;
 

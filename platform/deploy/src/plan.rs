@@ -78,6 +78,13 @@ pub(crate) fn package(site: &str, before: Option<&str>, after: &str, colour: boo
     if colour { format!("\x1b[{}m{line}\x1b[0m", mark("Modify").1) } else { line }
 }
 
+/// The line of a page that is going to be written or removed.
+pub(crate) fn page(account: &str, path: &str, kind: &str, colour: bool) -> String {
+    let (symbol, code) = mark(kind);
+    let line = format!("  {symbol} {account} page: {path}");
+    if colour { format!("\x1b[{code}m{line}\x1b[0m") } else { line }
+}
+
 /// An id without its subscription.
 fn short(id: &str) -> &str {
     id.split_once("/resourceGroups/")
@@ -116,6 +123,7 @@ mod tests {
         assert_eq!(line, "  ~ func-desk package: 0123456789ab => fedcba987654");
         assert_eq!(package("func-desk", None, "fe", false), "  ~ func-desk package: none => fe");
         assert!(package("func-desk", None, "fe", true).starts_with("\x1b[33m"));
+        assert_eq!(page("stsite", "index.html", "Delete", false), "  - stsite page: index.html");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::layers::{self, Layer, Outputs, steps};
 use crate::packages::{self, Site};
+use crate::pages::{self, Pages, Website};
 use crate::plan::{self, Count};
 use crate::{Options, Task, input};
 
@@ -155,6 +156,11 @@ impl Run<'_> {
                 if !packages.is_empty() {
                     result["packages"] = packages.into();
                 }
+                if pages::are_shown(own) {
+                    let pages = self.compare_pages(own).await?;
+                    total.modify += pages.len();
+                    result["pages"] = pages.into();
+                }
             }
             results.insert(layer.name.clone(), result);
         }
@@ -254,7 +260,53 @@ impl Run<'_> {
         if or_interrupted(stays, shipped).await?.contains(&true) {
             status = "Succeeded";
         }
+        if pages::are_shown(&own) && or_interrupted(stays, self.publish_pages(layer, &own)).await? {
+            status = "Succeeded";
+        }
         Ok((status, own))
+    }
+
+    /// Uploads the pages that are not there yet; whether there were any.
+    async fn publish_pages(&self, layer: &Layer, outputs: &Outputs) -> Result<bool, Failure> {
+        let pages = Pages::read(&self.options.packages, outputs)?;
+        let website = Website::of(&self.client, outputs)?;
+        let waits =
+            |why: &str| self.row(&layer.name, "Running", &format!("waiting for the right to write pages: {why}"));
+        let (written, removed) = website.publish(&pages, waits).await?;
+        let same = written + removed == 0;
+        let what = match same {
+            true => format!("{} shows its pages", website.account()),
+            false => format!("{} shows its new pages: {written} files written, {removed} removed", website.account()),
+        };
+        self.row(&layer.name, if same { "unchanged" } else { "Succeeded" }, &what);
+        Ok(!same)
+    }
+
+    /// What the website of a deployed layer shows, beside the pages in the folder.
+    async fn compare_pages(&self, outputs: &Outputs) -> Result<Vec<Value>, Failure> {
+        let website = Website::of(&self.client, outputs)?;
+        let account = website.account();
+        if !pages::are_packaged(&self.options.packages) {
+            eprintln!("  ? {account}: no pages in {} to compare with", self.options.packages.display());
+            return Ok(Vec::new());
+        }
+        let pages = Pages::read(&self.options.packages, outputs)?;
+        let (written, removed) = match website.differences(&pages).await {
+            Ok(differences) => differences,
+            // As with packages.
+            Err(Failure::Refused { status: 403, .. }) => {
+                eprintln!("  ? {account}: who plans may not see its pages (HTTP 403)");
+                return Ok(Vec::new());
+            }
+            Err(failure) => return Err(failure),
+        };
+        let all =
+            written.into_iter().map(|path| (path, "Modify")).chain(removed.into_iter().map(|path| (path, "Delete")));
+        let told = all.map(|(path, kind)| {
+            eprintln!("{}", plan::page(account, &path, kind, self.colour));
+            json!({"account": account, "page": path, "changeType": kind})
+        });
+        Ok(told.collect())
     }
 
     /// Publishes the package of an app where it does not run it yet, and waits until it is ready; whether it published.

@@ -31,7 +31,8 @@ fn main() -> Result<()> {
         }
         Task::Packages { out, binaries, layer, glibc, stored } => {
             let compression = if stored { Compression::Stored } else { Compression::Deflated };
-            for written in packages::write(&graph()?, &out, &binaries, layer.as_deref(), glibc, compression)? {
+            let (graph, pages) = (graph()?, gateway_infra::PAGES);
+            for written in packages::write(&graph, pages, &out, &binaries, layer.as_deref(), glibc, compression)? {
                 print(&written)?;
             }
             Ok(())

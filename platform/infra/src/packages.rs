@@ -1,4 +1,4 @@
-//! Writes the package of each function app to a folder.
+//! Writes the package of each function app to a folder, and the files that Front Door shows.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,10 +16,15 @@ struct Part<'a> {
     files: Vec<(String, Vec<u8>)>,
 }
 
-/// Writes `{out}/{site}.zip` and its digest, `{site}.zip.sha256`, for each app of the graph, or of one layer. `allowed` is the newest
-/// GLIBC that a binary may need. Returns a line for each.
+/// The folder of the files that Front Door shows.
+const PAGES: &str = "pages";
+
+/// Writes `{out}/{site}.zip` and its digest, `{site}.zip.sha256`, for each app of the graph, or of one layer; with the gateway's
+/// the pages, `pages/…`, and their digests, `pages.sha256`. `allowed` is the newest GLIBC that a binary may need. Returns a
+/// line for each.
 pub fn write(
     graph: &Graph,
+    pages: &[(&str, &[u8])],
     out: &Path,
     binaries: &Path,
     layer: Option<&str>,
@@ -65,7 +70,24 @@ pub fn write(
         let needs = required.map_or_else(|| "no GLIBC".to_owned(), |version| format!("GLIBC {version}"));
         lines.push(format!("{digest}  {name}  {} bytes, {needs}", zip.len()));
     }
+    if layer.is_none_or(|layer| layer == skein_render::GATEWAY) {
+        write_pages(pages, out)?;
+        let bytes: usize = pages.iter().map(|(_, bytes)| bytes.len()).sum();
+        lines.push(format!("{} files in {PAGES}  {bytes} bytes", pages.len()));
+    }
     Ok(lines)
+}
+
+fn write_pages(pages: &[(&str, &[u8])], out: &Path) -> Result<()> {
+    let (folder, sums) = (out.join(PAGES), out.join(format!("{PAGES}.sha256")));
+    let mut digests = String::new();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (path, bytes) in pages {
+        replace(&folder.join(path), bytes)?;
+        digests.push_str(&format!("{}  {PAGES}/{path}\n", digest(bytes)));
+    }
+    // Last: it says which files belong to the pages, and whoever died before it has written none of them for the readers.
+    replace(&sums, digests.as_bytes())
 }
 
 /// Writes beside the file and renames, so that a reader sees the old one or the new one.
@@ -88,7 +110,8 @@ mod tests {
         let graph = Graph::new(platform, Gateway::new(vec![], ""), vec![Service::new("desk")]).unwrap();
         let (out, binaries) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let write = |service: Option<&str>, allowed| {
-            super::write(&graph, out.path(), binaries.path(), service, allowed, Compression::Stored)
+            let pages: &[(&str, &[u8])] = &[("index.html", b"<!doctype html>")];
+            super::write(&graph, pages, out.path(), binaries.path(), service, allowed, Compression::Stored)
                 .map_err(|error| format!("{error:#}"))
         };
         assert!(write(None, None).unwrap_err().contains("desk-command"));
@@ -102,7 +125,11 @@ mod tests {
         let sum = fs::read_to_string(out.path().join("func-desk-query.zip.sha256")).unwrap();
         assert_eq!(sum, format!("{}  func-desk-query.zip\n", digest(&zip)));
         let paths: Vec<String> = skein_package::read(&zip, None).unwrap().into_iter().map(|file| file.path).collect();
-        assert_eq!(write(Some("gateway"), None).unwrap().len(), 1);
+        assert!(!out.path().join("pages").exists(), "they are the gateway's");
+        assert_eq!(write(Some("gateway"), None).unwrap().len(), 2);
+        assert_eq!(fs::read(out.path().join("pages/index.html")).unwrap(), b"<!doctype html>");
+        let sums = fs::read_to_string(out.path().join("pages.sha256")).unwrap();
+        assert_eq!(sums, format!("{}  pages/index.html\n", digest(b"<!doctype html>")));
         let zip = fs::read(out.path().join("func-gateway-router.zip")).unwrap();
         let routers: Vec<String> = skein_package::read(&zip, None).unwrap().into_iter().map(|file| file.path).collect();
         assert!(routers.contains(&"graphql/function.json".into()), "{routers:?}");

@@ -36,6 +36,7 @@ use tower::ServiceExt as _;
 const PLANES: &str = "http://127.0.0.1:1";
 const SUBSCRIPTION: &str = "/subscriptions/11111111-2222-3333-4444-555555555555";
 const OPERATORS: &str = "77777777-2222-3333-4444-555555555555";
+const DEPLOYER: &str = "88888888-2222-3333-4444-555555555555";
 const STORAGE: &str = "https://storage.azure.com";
 const BUS: &str = "https://servicebus.azure.net";
 
@@ -165,6 +166,7 @@ impl Bench {
                     "environment" => json!("test"),
                     "location" => json!("westeurope"),
                     "operatorsId" => json!(OPERATORS),
+                    "deployerId" => json!(DEPLOYER),
                     "signalrUrl" => json!("http://{0}"),
                     "siteUrl" => json!(format!("{PLANES}/sites/{{0}}")),
                     "introspection" => json!("true"),
@@ -194,6 +196,13 @@ impl Bench {
         resources.iter().filter(|body| text(body, "/type").eq_ignore_ascii_case(kind)).cloned().collect()
     }
 
+    /// The accounts that show their blobs.
+    fn websites(&self) -> impl Iterator<Item = String> {
+        let services = self.resources("Microsoft.Storage/storageAccounts/blobServices").into_iter();
+        let shown = services.filter(|body| body["properties"]["staticWebsite"]["enabled"] == true);
+        shown.filter_map(|body| Some(text(&body, "/name").split_once('/')?.0.to_owned()))
+    }
+
     /// The planes over what is deployed, as the local Azure opens them.
     async fn open_planes(&self) -> Router {
         let names = |kind: &str| -> Vec<Vec<String>> {
@@ -212,6 +221,7 @@ impl Bench {
         let containers: BTreeSet<(String, String)> = names("Microsoft.Storage/storageAccounts/blobServices/containers")
             .into_iter()
             .map(|name| (name[0].clone(), name[2].clone()))
+            .chain(self.websites().map(|account| (account, blobs::WEBSITE.to_owned())))
             .collect();
         let containers = blobs::open(&folder.join("blobs"), &containers).unwrap();
         for queue in self.resources("Microsoft.ServiceBus/namespaces/queues") {
@@ -377,9 +387,21 @@ impl Bench {
         probes.add("operators: exports", operator("backups"));
         probes.add("operators: undelivered events", operator("eventgrid-deadletters"));
         probes.add("gateway: telemetry", self.telemetry(&self.gateway()));
+        probes.add("who deploys: pages", self.pages().await);
         self.requests(&mut probes).await;
         self.deliveries(&mut probes).await;
         probes
+    }
+
+    /// What uploading the pages takes.
+    async fn pages(&self) -> Result<(), String> {
+        let account = self.websites().next().ok_or("no account shows its blobs")?;
+        let website = format!("{PLANES}{}/{account}/{}", blobs::PREFIX, blobs::WEBSITE);
+        let page = format!("{website}/index.html");
+        let block = [("x-ms-blob-type", "BlockBlob")];
+        self.ask(DEPLOYER, STORAGE, "PUT", &page, &block, Value::Null).await?;
+        self.ask(DEPLOYER, STORAGE, "GET", &format!("{website}?restype=container&comp=list"), &[], Value::Null).await?;
+        self.ask(DEPLOYER, STORAGE, "DELETE", &page, &[], Value::Null).await.map(|_| ())
     }
 
     fn platform_account(&self) -> String {

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
 
 use crate::access::Authorizer;
-use crate::blobs::{self, Containers};
+use crate::blobs::{self, Containers, Folder};
 use crate::broker::{self, Broker};
 use crate::control::{Addresses, Grant, Host, Hosting, grants};
 use crate::gateway;
@@ -270,8 +270,10 @@ impl Engine {
         self.signalr.replace(&plan.signalr).context("the system gives no random bits")?;
         let granted = grants(resources);
         let service = plan.gateway.as_ref().map(|name| gateway::Service::of(resources, &granted, name));
-        if service != hosted.service {
-            self.gateway.set(service.clone().map(|service| self.gateway_router(service)));
+        if service != hosted.service || plan.website != hosted.plan.website {
+            let website = plan.website.clone().map(|account| (account, blobs::WEBSITE.to_owned()));
+            let pages = website.and_then(|website| hosted.containers.get(&website)).cloned();
+            self.gateway.set(service.clone().map(|service| self.gateway_router(service, pages)));
             hosted.service = service;
         }
         let Some(sites) = &mut hosted.sites else { bail!("the system is stopping") };
@@ -363,7 +365,7 @@ impl Engine {
         Ok(())
     }
 
-    fn gateway_router(&self, service: gateway::Service) -> Router {
+    fn gateway_router(&self, service: gateway::Service, pages: Option<Folder>) -> Router {
         let fronts = self.fronts.clone();
         let (router, faults) = gateway::router(gateway::Config {
             service,
@@ -371,6 +373,7 @@ impl Engine {
             client: self.client.clone(),
             base: self.addresses.gateway.clone(),
             planes: self.addresses.planes.clone(),
+            pages,
             state: self.options.state.display().to_string(),
             healthy: Arc::new(move || {
                 let sites = fronts.read().unwrap_or_else(PoisonError::into_inner);

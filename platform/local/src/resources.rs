@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::blobs::WEBSITE;
 use crate::broker::QueueSettings;
 use crate::identity::ManagedIdentity;
 use crate::signalr;
@@ -132,6 +133,8 @@ pub struct Plan {
     pub sites: Vec<Site>,
     /// The name of the gateway, where there is one.
     pub gateway: Option<String>,
+    /// The account whose website Front Door shows, where there is one.
+    pub website: Option<String>,
 }
 
 impl Resource {
@@ -268,6 +271,16 @@ impl Plan {
                     return Err(resource.error(format!("there is no storage account {account}")));
                 }
                 plan.containers.insert((account.to_owned(), container.to_owned()));
+            } else if resource.is("Microsoft.Storage/storageAccounts/blobServices") {
+                let [account, _] = resource.segments()?;
+                if properties.pointer("/staticWebsite/enabled") != Some(&Value::Bool(true)) {
+                    continue;
+                }
+                if plan.website.is_some() {
+                    return Err(resource.error("there is a website already, and only one is shown"));
+                }
+                plan.containers.insert((account.to_owned(), WEBSITE.to_owned()));
+                plan.website = Some(account.to_owned());
             } else if resource.is("Microsoft.ServiceBus/namespaces/queues") {
                 let [namespace, name] = resource.segments()?;
                 if !namespaces.contains(namespace) {

@@ -106,6 +106,8 @@ pub enum Thing {
     Secret(String),
     /// SignalR.
     SignalR,
+    /// The account of the pages that Front Door shows.
+    Pages,
 }
 
 impl fmt::Display for Thing {
@@ -121,6 +123,7 @@ impl fmt::Display for Thing {
             Thing::Key(name) => write!(f, "the key {name}"),
             Thing::Secret(name) => write!(f, "the secret {name}"),
             Thing::SignalR => f.write_str("SignalR"),
+            Thing::Pages => f.write_str("the account of the pages"),
         }
     }
 }
@@ -154,8 +157,10 @@ pub(crate) struct Principal {
     pub id: Of<Text>,
     /// The principal's id.
     pub principal_id: Of<Text>,
-    /// Whether it is a group of people, which an environment need not have.
-    pub people: bool,
+    /// What it is.
+    pub kind: PrincipalType,
+    /// Whether an environment need not have it: then its id is empty.
+    pub optional: bool,
 }
 
 /// Who mends the system by hand, as roles are told.
@@ -165,10 +170,24 @@ pub(crate) const OPERATORS: &str = "operators";
 pub(crate) const OPERATORS_ABOUT: &str =
     "The object id of the Entra group that may look at and mend what went wrong; nobody may if it is empty.";
 
+/// Who deploys, as roles are told.
+pub(crate) const DEPLOYER: &str = "who deploys";
+
 impl Principal {
+    /// An identity that the templates make, or that a resource has.
+    pub(crate) fn identity(who: impl Into<String>, id: Of<Text>, principal_id: Of<Text>) -> Self {
+        Principal { who: who.into(), id, principal_id, kind: PrincipalType::ServicePrincipal, optional: false }
+    }
+
     /// The operators, by the object id of their group.
     pub(crate) fn operators(id: &Of<Text>) -> Self {
-        Principal { who: OPERATORS.to_owned(), id: id.clone(), principal_id: id.clone(), people: true }
+        let (who, kind) = (OPERATORS.to_owned(), PrincipalType::Group);
+        Principal { who, id: id.clone(), principal_id: id.clone(), kind, optional: true }
+    }
+
+    /// Who deploys, by the object id of its service principal.
+    pub(crate) fn deployer(id: &Of<Text>) -> Self {
+        Principal { optional: true, ..Principal::identity(DEPLOYER, id.clone(), id.clone()) }
     }
 }
 
@@ -190,10 +209,10 @@ pub(crate) fn assign<S: ResourceType>(
     let definition = role_definition_id(role.id());
     let name = guid([on.id(), principal.id.clone(), definition.clone()]);
     let properties = RoleAssignmentProperties::new(&principal.principal_id, definition)
-        .principal_type(if principal.people { PrincipalType::Group } else { PrincipalType::ServicePrincipal })
+        .principal_type(principal.kind)
         .description(format!("{} for {} on {thing}.", role.name(), principal.who));
     template.extend(&symbol, on, name, RoleAssignment::new(properties));
-    if principal.people {
+    if principal.optional {
         template.only_if(&symbol, not(equals(&principal.id, "")));
     }
     grants.push(Grant { who: principal.who.clone(), role, on: thing });

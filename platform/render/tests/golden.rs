@@ -189,7 +189,8 @@ fn who_may_do_what() {
         the gateway: Monitoring Metrics Publisher on Application Insights
         the topic: Azure Service Bus Data Sender on the queue events of desk
         the topic: Azure Service Bus Data Sender on the queue events of hall
-        the topic: Storage Blob Data Contributor on the container of dead letters"#]]
+        the topic: Storage Blob Data Contributor on the container of dead letters
+        who deploys: Storage Blob Data Contributor on the account of the pages"#]]
     .assert_eq(&lines.join("\n"));
 }
 

@@ -22,6 +22,10 @@ const BLOB_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-type");
 const APPEND_POSITION: HeaderName = HeaderName::from_static("x-ms-blob-condition-appendpos");
 const RANGE: HeaderName = HeaderName::from_static("x-ms-range");
 const IF_NONE_MATCH: HeaderName = HeaderName::from_static("if-none-match");
+const BLOB_CONTENT_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-content-type");
+const BLOB_CACHE_CONTROL: HeaderName = HeaderName::from_static("x-ms-blob-cache-control");
+/// The metadata that says what a published blob holds.
+const DIGEST: &str = "x-ms-meta-sha256";
 
 /// How a client proves who it is.
 #[derive(Debug, Clone)]
@@ -194,6 +198,38 @@ impl BlobStore for AzureBlobs {
 }
 
 impl AzureBlobs {
+    /// Writes a blob whole, as a website shows it: of this media type, looked for anew with every visit. `digest` is kept
+    /// with it, in the same request.
+    ///
+    /// # Errors
+    /// A bad name, no right, or no answer.
+    pub async fn publish(&self, name: &str, media_type: &str, digest: &str, bytes: Bytes) -> Result<(), BlobError> {
+        check_blob_name(name)?;
+        let mut request = self.request(name, "", Method::Put)?;
+        request.insert_header(BLOB_TYPE, "BlockBlob");
+        request.insert_header(BLOB_CONTENT_TYPE, media_type.to_owned());
+        request.insert_header(BLOB_CACHE_CONTROL, "no-cache");
+        request.insert_header(HeaderName::from_static(DIGEST), digest.to_owned());
+        request.set_body(bytes);
+        let response = self.send(&mut request).await?;
+        if u16::from(response.status()) == 201 { Ok(()) } else { Err(refusal(&response)) }
+    }
+
+    /// The digest that a blob was published with; `None` where there is no blob, or it was written in another way.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub async fn published(&self, name: &str) -> Result<Option<String>, BlobError> {
+        check_blob_name(name)?;
+        let mut request = self.request(name, "", Method::Head)?;
+        let response = self.send(&mut request).await?;
+        match u16::from(response.status()) {
+            200 => Ok(header(&response, DIGEST).map(str::to_owned)),
+            404 => Ok(None),
+            _ => Err(refusal(&response)),
+        }
+    }
+
     async fn size(&self, name: &str) -> Result<Option<u64>, BlobError> {
         let mut request = self.request(name, "", Method::Head)?;
         let response = self.send(&mut request).await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use skein_azure::{AzureBlobs, AzureTableStore, BlobCredential, TableCredential, http_client};
+use skein_core::blob::BlobStore as _;
 use skein_testing::azurite::{ACCOUNT, Azurite, KEY, Service, Way, chosen};
 use skein_testing::conformance::{TableStoreFixture, blob_store, engine, table_store};
 
@@ -48,6 +49,14 @@ async fn blobs(way: Way) {
     let blobs = AzureBlobs::new(&http, credential, &format!("{}/suite", azurite.url())).expect("an endpoint");
     assert!(blobs.create_container().await.expect("the container is made"));
     assert!(!blobs.create_container().await.expect("the container is there"));
+    let page = b"<!doctype html>".as_slice();
+    blobs.publish("site/index.html", "text/html", "0a", page.into()).await.expect("it is written");
+    assert_eq!(blobs.published("site/index.html").await.expect("it is there").as_deref(), Some("0a"));
+    blobs.put("site/index.html", page.into()).await.expect("it is written again");
+    for other in ["site/index.html", "site/none.html"] {
+        assert_eq!(blobs.published(other).await.expect("an answer"), None, "{other}");
+    }
+    blobs.delete("site/index.html").await.expect("it is removed");
     blob_store::run_all(Arc::new(blobs)).await;
 }
 

@@ -290,6 +290,7 @@ impl Bootstrap {
             ("deploy", "who deploys", &self.pipelines.subjects, &deploys[..]),
             ("plan", "who plans", &self.pipelines.plan_subjects, &plans[..]),
         ];
+        let mut deployer = None;
         for (suffix, about, subjects, roles) in identities {
             if subjects.is_empty() {
                 continue;
@@ -303,13 +304,20 @@ impl Bootstrap {
                 Some(app) => self.principal(app).await?,
                 None => None,
             };
+            if suffix == "deploy" {
+                deployer = principal.clone();
+            }
             for (role, title, condition) in roles {
                 self.role(principal.as_deref(), &name, role, title, *condition, makes, &mut rows).await?;
             }
             found.clients.push((name, app.map(|app| app.client)));
         }
         let client = apps.as_ref().map(|app| app.client.as_str());
-        self.write(&[("appAudience", Some(&audience)), ("appClientId", client)], makes, &mut rows)?;
+        let mut values = vec![("appAudience", Some(audience.as_str())), ("appClientId", client)];
+        if !self.pipelines.subjects.is_empty() {
+            values.push(("deployerId", deployer.as_deref()));
+        }
+        self.write(&values, makes, &mut rows)?;
         Ok((rows, found))
     }
 

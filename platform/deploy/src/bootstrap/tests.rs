@@ -292,6 +292,7 @@ location = \"westeurope\"
 environment = \"dev\" # which
 appAudience = \"api://00000000-0000-0000-0000-000000000000/skein-dev\"
 appClientId = '00000000-0000-0000-0000-000000000000' # made
+deployerId = \"00000000-0000-0000-0000-000000000000\"
 
 [pipelines]
 issuer = \"https://vstoken.dev.azure.com/22222222-0000-0000-0000-000000000000\"
@@ -374,6 +375,7 @@ async fn looking_shows_everything_and_changes_nothing() {
         + skein-dev-plan is Reader of the subscription
         ~ dev.toml:7: appAudience
         ~ dev.toml:8: appClientId
+        ~ dev.toml:9: deployerId
     "#]]
     .assert_eq(&told);
     assert_eq!(bench.double.world(), World::default());
@@ -397,7 +399,8 @@ async fn everything_is_made_once_and_then_found() {
     assert_eq!(conditions.len(), 1);
     let made = FILE
         .replace("api://00000000-0000-0000-0000-000000000000/skein-dev", &format!("api://{TENANT}/skein-dev"))
-        .replace("'00000000-0000-0000-0000-000000000000'", "\"client-skein-dev\"");
+        .replace("'00000000-0000-0000-0000-000000000000'", "\"client-skein-dev\"")
+        .replace("\"00000000-0000-0000-0000-000000000000\"", "\"principal-client-skein-dev-deploy\"");
     assert_eq!(bench.text(), made, "and everything else stays as it was");
     assert_eq!(found.json()["clientIds"]["skein-dev"], "client-skein-dev");
 
@@ -491,7 +494,7 @@ async fn placeholders_are_told_before_anything_is_asked() {
     let bench = Bench::new().await;
     for (from, place) in [
         (SUBSCRIPTION, "dev.toml:2: subscription is a placeholder"),
-        ("22222222-0000-0000-0000-000000000000", "dev.toml:11: pipelines.issuer is a placeholder"),
+        ("22222222-0000-0000-0000-000000000000", "dev.toml:12: pipelines.issuer is a placeholder"),
     ] {
         std::fs::write(bench.file(), FILE.replace(from, PLACEHOLDER)).unwrap();
         let failure = bench.bootstrap().check().unwrap_err();

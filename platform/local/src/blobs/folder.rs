@@ -1,13 +1,16 @@
 //! Blobs as files: one for each, and beside those that only grow a small one with their size.
 //!
 //! A block is written behind the size that is known, then the size is moved: whoever dies in between has appended
-//! nothing. `{folder}/{account}/{container}/{name}`; the topic puts its dead letters there, too.
+//! nothing. `{folder}/{account}/{container}/{name}`; the topic puts its dead letters there, too. A blob that was written
+//! whole may have a third, with what it is served with.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use skein_core::blob::MAX_BLOCKS;
 
 /// A container's folder. One process writes to it.
@@ -32,7 +35,19 @@ pub enum Written {
     Full,
 }
 
+/// What a blob is served with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Properties {
+    /// Its media type, where it says one.
+    pub content_type: Option<String>,
+    /// How long whoever asks may keep it.
+    pub cache_control: Option<String>,
+    /// What its writer has to say of it, by name.
+    pub metadata: BTreeMap<String, String>,
+}
+
 /// The bytes of a part, and the blob's size and whether it grows.
+#[derive(Debug)]
 pub struct Found {
     /// The bytes.
     pub bytes: Vec<u8>,
@@ -40,6 +55,8 @@ pub struct Found {
     pub size: u64,
     /// Whether it is appended to.
     pub grows: bool,
+    /// What it is served with.
+    pub properties: Properties,
 }
 
 impl Folder {
@@ -56,11 +73,27 @@ impl Folder {
         self.root.join(name)
     }
 
-    /// `.{name}.size`: names of blobs do not begin with a dot.
-    fn size_path(&self, name: &str) -> PathBuf {
+    /// `.{name}.{what}`: names of blobs do not begin with a dot.
+    fn beside(&self, name: &str, what: &str) -> PathBuf {
         let path = self.path(name);
         let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        path.with_file_name(format!(".{file}.size"))
+        path.with_file_name(format!(".{file}.{what}"))
+    }
+
+    fn size_path(&self, name: &str) -> PathBuf {
+        self.beside(name, "size")
+    }
+
+    fn properties_path(&self, name: &str) -> PathBuf {
+        self.beside(name, "properties")
+    }
+
+    fn properties(&self, name: &str) -> io::Result<Properties> {
+        match fs::read(self.properties_path(name)) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| io::Error::new(ErrorKind::InvalidData, error)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Properties::default()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Size and blocks of a blob that grows.
@@ -118,12 +151,18 @@ impl Folder {
     }
 
     /// Writes a blob whole.
-    pub fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    pub fn put(&self, name: &str, bytes: &[u8], properties: &Properties) -> io::Result<()> {
         let _writing = self.lock();
-        let path = self.path(name);
+        let (path, beside) = (self.path(name), self.properties_path(name));
         fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
+        // What is said of a blob is never said of the one before: none is said while it is replaced.
+        remove(&beside)?;
         replace(&path, bytes)?;
-        remove(&self.size_path(name)).map(drop)
+        remove(&self.size_path(name))?;
+        if *properties == Properties::default() {
+            return Ok(());
+        }
+        replace(&beside, &serde_json::to_vec(properties)?)
     }
 
     /// Reads a part; `None` where there is no blob.
@@ -141,7 +180,7 @@ impl Folder {
             file.seek(SeekFrom::Start(from))?;
             file.take(most.min(size - from)).read_to_end(&mut bytes)?;
         }
-        Ok(Some(Found { bytes, size, grows: grown.is_some() }))
+        Ok(Some(Found { bytes, size, grows: grown.is_some(), properties: self.properties(name)? }))
     }
 
     /// Names that begin so, with sizes, in order.
@@ -171,6 +210,7 @@ impl Folder {
     /// Removes a blob; false where there is none.
     pub fn delete(&self, name: &str) -> io::Result<bool> {
         let _writing = self.lock();
+        remove(&self.properties_path(name))?;
         let removed = remove(&self.path(name))?;
         remove(&self.size_path(name))?;
         Ok(removed)

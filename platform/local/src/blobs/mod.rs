@@ -1,4 +1,5 @@
-//! The Blob REST front: append blobs and block blobs of one piece, as far as backups and dead letters need them.
+//! The Blob REST front: append blobs and block blobs of one piece, as far as backups, dead letters and the pages of a
+//! website need them.
 //!
 //! It takes what the project's client sends, and what the ordinary SDKs send for the same. Whatever else Azure knows is
 //! refused by name (501), never half-done.
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 use skein_core::blob::{MAX_BLOCK_BYTES, check_blob_name};
@@ -21,14 +22,23 @@ use uuid::Uuid;
 
 use crate::access::{Action, Guard, Place};
 
-pub use folder::Folder;
 use folder::Written;
+pub use folder::{Folder, Properties};
 
 /// Where the front is mounted.
 pub const PREFIX: &str = "/blobs";
 
+/// The container whose blobs an account shows as a website.
+pub const WEBSITE: &str = "$web";
+
 /// The folder under the state folder.
 pub const FOLDER: &str = "blobs";
+
+/// What a blob is that says nothing else.
+const UNKNOWN: &str = "application/octet-stream";
+
+/// How the headers begin that are a blob's metadata.
+const METADATA: &str = "x-ms-meta-";
 
 /// The audience of its tokens.
 const AUDIENCE: &str = "https://storage.azure.com";
@@ -143,6 +153,22 @@ impl Call {
     fn query(&self, name: &str) -> &str {
         self.query.get(name).map_or("", String::as_str)
     }
+
+    /// What the blob of this request is to be served with.
+    fn properties(&self) -> Result<Properties, Problem> {
+        let content_type = self.header("x-ms-blob-content-type").or_else(|| self.header("content-type"));
+        let mut metadata = BTreeMap::new();
+        for (name, value) in &self.headers {
+            let Some(name) = name.as_str().strip_prefix(METADATA) else { continue };
+            let value = value.to_str().map_err(|_| Problem::invalid(format!("the metadata {name} is no text")))?;
+            metadata.insert(name.to_owned(), value.to_owned());
+        }
+        Ok(Properties {
+            content_type: content_type.filter(|kind| *kind != UNKNOWN).map(str::to_owned),
+            cache_control: self.header("x-ms-blob-cache-control").map(str::to_owned),
+            metadata,
+        })
+    }
 }
 
 async fn answer(front: &Front, request: Request) -> Result<Response, Problem> {
@@ -247,7 +273,7 @@ fn on_blob(folder: &Folder, name: &str, call: &Call) -> Result<Response, Problem
                 Err(Problem::unsupported("condition on a block blob"))
             }
             Some("BlockBlob") => {
-                folder.put(name, &call.body)?;
+                folder.put(name, &call.body, &call.properties()?)?;
                 written(Written::Done)
             }
             other => Err(Problem::unsupported(&format!("blob of type {other:?}"))),
@@ -332,7 +358,16 @@ fn read(folder: &Folder, name: &str, call: &Call) -> Result<Response, Problem> {
         part
     };
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    let Properties { content_type, cache_control, metadata } = found.properties;
+    let metadata = metadata.into_iter().map(|(name, value)| (format!("{METADATA}{name}"), value));
+    let kind = content_type.unwrap_or_else(|| UNKNOWN.to_owned());
+    let told = [(header::CONTENT_TYPE.as_str().to_owned(), kind)].into_iter().chain(metadata);
+    let cache = cache_control.map(|value| (header::CACHE_CONTROL.as_str().to_owned(), value));
+    for (name, value) in told.chain(cache) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            headers.insert(name, value);
+        }
+    }
     headers.insert("x-ms-blob-type", HeaderValue::from_static(grows));
     if head && let Ok(size) = HeaderValue::from_str(&found.size.to_string()) {
         headers.insert(header::CONTENT_LENGTH, size);

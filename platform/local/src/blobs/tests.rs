@@ -53,6 +53,19 @@ async fn the_front_conforms_and_checks_tokens() {
 
     let blobs = client(AUDIENCE, "backups");
     assert!(!blobs.create_container().await.unwrap(), "what the list names is there");
+    let page = Bytes::from_static(b"<!doctype html>");
+    blobs.publish("site/index.html", "text/html", "0a", page.clone()).await.unwrap();
+    assert_eq!(blobs.published("site/index.html").await.unwrap().as_deref(), Some("0a"));
+    let shown = open(&folder.path().join("blobs"), &containers).unwrap().into_values().next().unwrap();
+    let found = shown.read("site/index.html", 0, u64::MAX).unwrap().unwrap();
+    assert_eq!((found.bytes.as_slice(), found.properties.content_type.as_deref()), (&page[..], Some("text/html")));
+    assert_eq!(found.properties.cache_control.as_deref(), Some("no-cache"));
+    blobs.put("site/index.html", page).await.unwrap();
+    assert_eq!(blobs.published("site/index.html").await.unwrap(), None, "nothing is said of what came after");
+    blobs.publish("site/index.html", "text/html", "0b", Bytes::new()).await.unwrap();
+    assert!(blobs.delete("site/index.html").await.unwrap());
+    assert_eq!(blobs.published("site/index.html").await.unwrap(), None);
+    assert_eq!(blobs.list("", None).await.unwrap().blobs, [], "nothing is left beside it that would be seen");
     blob_store::run_all(Arc::new(blobs)).await;
 
     let foreign = client("https://servicebus.azure.net", "backups");

@@ -1,4 +1,7 @@
-//! The pages of the gateway, embedded: they load nothing from elsewhere.
+//! The pages of the gateway, which load nothing from elsewhere: its own are embedded, and those that Front Door shows are
+//! read where they were uploaded to.
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -6,7 +9,10 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 
+use skein_core::blob::check_blob_name;
+
 use super::Api;
+use crate::blobs::{Folder, Properties};
 use crate::signalr;
 
 /// What the pages may do: everything from this gateway; styles may be inline, since the editor sets them on elements, and
@@ -41,36 +47,60 @@ static FILES: &[(&str, &str, &[u8])] = &[
     ("site.css", STYLE, site!("site.css")),
 ];
 
-/// The shop's page, below `/shop/`: what Front Door serves.
-static SHOP: &[(&str, &str, &[u8])] = &[
-    ("", "text/html; charset=utf-8", site!("shop/index.html")),
-    ("live.js", SCRIPT, site!("shop/live.js")),
-    ("shop.css", STYLE, site!("shop/shop.css")),
-    ("shop.js", SCRIPT, site!("shop/shop.js")),
-    ("signalr.min.js", SCRIPT, site!("shop/signalr.min.js")),
-    // The gateway is where the page comes from, and gives development tokens.
-    ("config.json", "application/json", br#"{"gateway":"","tokens":"/dev/token"}"#),
-];
+/// What the pages are told here: they come from the gateway itself, which gives development tokens.
+const CONFIG: &[u8] = br#"{"gateway":"","tokens":"/dev/token"}"#;
 
 const GRAPHIQL_PAGE: &str = include_str!("../../../../gateway/site/graphiql/page.html");
 const INDEX_PAGE: &str = include_str!("../../../../gateway/site/index.html");
 
-/// `/assets/…` and `/shop/…`.
-pub fn router(policy: HeaderValue) -> Router {
+/// `/assets/…`, and below `/shop/` the pages that were uploaded.
+pub fn router(policy: HeaderValue, pages: Option<Folder>) -> Router {
+    let shop = async |State(shown): State<Arc<Shown>>, path: Option<Path<String>>| {
+        page(&shown, path.map_or_else(|| "index.html".to_owned(), |Path(path)| path)).await
+    };
+    let asset = async |State(shown): State<Arc<Shown>>, Path(path): Path<String>| asset(&shown.policy, &path);
     Router::new()
-        .route("/assets/{*path}", get(async |State(policy), Path(path): Path<String>| file(&policy, FILES, &path)))
+        .route("/assets/{*path}", get(asset))
         .route("/shop", get(async || Redirect::permanent("/shop/")))
-        .route("/shop/", get(async |State(policy)| file(&policy, SHOP, "")))
-        .route("/shop/{*path}", get(async |State(policy), Path(path): Path<String>| file(&policy, SHOP, &path)))
-        .with_state(policy)
+        .route("/shop/", get(shop))
+        .route("/shop/{*path}", get(shop))
+        .with_state(Arc::new(Shown { policy, pages }))
 }
 
-fn file(policy: &HeaderValue, files: &[(&str, &'static str, &'static [u8])], path: &str) -> Response {
-    match files.iter().find(|(name, ..)| *name == path) {
+struct Shown {
+    policy: HeaderValue,
+    pages: Option<Folder>,
+}
+
+fn asset(policy: &HeaderValue, path: &str) -> Response {
+    match FILES.iter().find(|(name, ..)| *name == path) {
         Some((_, media_type, content)) => {
             protected(policy, ([(header::CONTENT_TYPE, *media_type), (header::CACHE_CONTROL, "no-cache")], *content))
         }
         None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// A page, with what it was uploaded with.
+async fn page(shown: &Shown, path: String) -> Response {
+    if path == "config.json" {
+        return protected(&shown.policy, ([(header::CONTENT_TYPE, "application/json")], CONFIG));
+    }
+    let Some(pages) = shown.pages.clone().filter(|_| check_blob_name(&path).is_ok()) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    match tokio::task::spawn_blocking(move || pages.read(&path, 0, u64::MAX)).await {
+        Ok(Ok(Some(found))) => {
+            let Properties { content_type, cache_control, .. } = found.properties;
+            let kind = content_type.unwrap_or_else(|| "application/octet-stream".to_owned());
+            let cache = cache_control.unwrap_or_else(|| "no-cache".to_owned());
+            protected(&shown.policy, ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, cache)], found.bytes))
+        }
+        Ok(Ok(None)) => StatusCode::NOT_FOUND.into_response(),
+        failed => {
+            tracing::error!(?failed, "a page cannot be read");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The gateway: executes the policies that are deployed, and serves a few pages for development.
 //!
 //! What a request may do, and where it goes, comes from the deployed documents alone: [`deployed`] makes programs of them,
-//! [`outside`] is what those ask for. Local are the pages at `/`, GraphiQL, `/dev/token` and `/healthz`.
+//! [`outside`] is what those ask for. Local are the pages at `/`, GraphiQL, `/dev/token` and `/healthz`; at `/shop/` is what
+//! was uploaded for Front Door to show.
 
 mod assets;
 mod deployed;
@@ -22,6 +23,7 @@ use serde_json::json;
 use skein_gateway::MAX_BODY_BYTES;
 
 use self::outside::Outside;
+use crate::blobs::Folder;
 use crate::identity::{Issuer, USER_LIFETIME};
 use crate::outbound::Outbound;
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub base: String,
     /// The base URL of the planes, where its pages find SignalR.
     pub planes: String,
+    /// What Front Door shows, where there is something to show.
+    pub pages: Option<Folder>,
     /// The state folder, for the page that tells how to get a token.
     pub state: String,
     /// Whether every function app is ready.
@@ -61,7 +65,7 @@ pub fn router(config: Config) -> (Router, Vec<Fault>) {
     let (programs, faults) = config.service.compile();
     let outside = Outside::new(config.issuer.clone(), config.client.clone(), config.service.identity().clone());
     let pages = assets::policy(&config.planes);
-    let files = assets::router(pages.clone());
+    let files = assets::router(pages.clone(), config.pages.clone());
     let router = Router::new()
         .route("/", get(index))
         .route("/healthz", get(health))

@@ -49,7 +49,7 @@ use super::platform::{TELEMETRY_SECRET, capital};
 use super::settings::{concat, listed};
 use super::{Base, GATEWAY, Inside, Layer, PLATFORM, blobs, diagnose, number, redundancy, subscription_template};
 use crate::policy::{NAMED_VALUES, Policies};
-use crate::roles::{Grant, Need, Principal, Role, Thing, assign};
+use crate::roles::{DEPLOYER, Grant, Need, Principal, Role, Thing, assign};
 
 /// What the gateway is called where roles are told.
 const WHO: &str = "the gateway";
@@ -97,6 +97,12 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
             .or("false"),
     );
     let memory = number(&mut template, "instanceMemoryMB", "How large an instance is: 512, 2048 or 4096 MB.", 512);
+    let about = "The object id of the service principal that deploys: it writes the pages. Nobody may if it is empty.";
+    let deployer = template.parameter(Parameter::new::<Text>("deployerId", about).or(""));
+    let about = "The client id by which the page signs people in; it asks for a token if it is empty.";
+    let sign_in_client = template.parameter(Parameter::new::<Text>("signInClientId", about).or(""));
+    let about = "The scopes that the page asks for, as in api://skein-dev-clients/.default.";
+    let sign_in_scope = template.parameter(Parameter::new::<Text>("signInScope", about).or(""));
     let about = "How many instances the router has at most.";
     let instances = number(&mut template, "maximumInstanceCount", about, 40);
     let redundancy = redundancy(&mut template);
@@ -122,6 +128,7 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
     let signalr_url = nested.pass::<Text>("signalrUrl", signalr_url);
     let app_url_inside = nested.pass::<Text>("siteUrl", &app_url);
     let app_audience_inside = nested.pass::<Text>("appAudience", &app_audience);
+    let deployer = nested.pass::<Text>("deployerId", deployer);
     let redundancy = Of::trust(Value::from(
         nested.pass::<Text>("storageRedundancy", Of::<Text>::trust(Value::from(redundancy.clone()))),
     ));
@@ -147,6 +154,7 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
     let pages = StaticWebsite::new(true).index_document("index.html").error_document404_path("index.html");
     blobs(inner, "siteBlobs", &account, Some(pages));
     diagnose(inner, &account, &workspace, false);
+    assign(inner, &mut grants, &Principal::deployer(&deployer), Role::BlobContributor, &account, Thing::Pages);
 
     let profile = inner.add(
         "frontDoor",
@@ -299,6 +307,7 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
         ("signalrName", signalr.name()),
         ("signalrPrincipalId", signalr.deployed().identity().principal_id()),
         ("siteAccount", account.name()),
+        ("siteEndpoint", account.deployed().properties().primary_endpoints().blob()),
         ("siteUrl", site_url),
     ];
     let told = told.map(|(name, value)| (name, inner.output::<Text>(name, value)));
@@ -309,18 +318,12 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
 
     // What the gateway's identity may do in the platform's group.
     let mut nested = Nested::new();
-    let principal = Principal {
-        who: WHO.to_owned(),
-        id: nested.pass("gatewayId", value("gatewayId")),
-        principal_id: nested.pass("gatewayPrincipalId", value("gatewayPrincipalId")),
-        people: false,
+    let mut identity = |who: &str, id: &str, principal: &str| {
+        let (id, principal) = (nested.pass(id, value(id)), nested.pass(principal, value(principal)));
+        Principal::identity(who, id, principal)
     };
-    let routing = Principal {
-        who: router.binary.clone(),
-        id: nested.pass("routerId", value("routerId")),
-        principal_id: nested.pass("routerPrincipalId", value("routerPrincipalId")),
-        people: false,
-    };
+    let principal = identity(WHO, "gatewayId", "gatewayPrincipalId");
+    let routing = identity(&router.binary, "routerId", "routerPrincipalId");
     let name = nested.pass::<Text>("telemetryName", telemetry_name);
     let telemetry = nested.template.existing::<Component>("telemetry", name);
     let name = nested.pass::<Text>("vaultName", &vault_name);
@@ -367,7 +370,7 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
         ("appAudience", app_audience),
         ("siteUrl", value("siteUrl")),
         ("tokenAudience", audience),
-        ("tokenConfiguration", configuration),
+        ("tokenConfiguration", configuration.clone()),
         ("tokenIssuer", issuer),
     ];
 
@@ -445,13 +448,18 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
     for (name, value) in told.into_iter().filter(|(name, _)| !["routerClientId", "routerId"].contains(name)) {
         template.output::<Text>(name, value);
     }
-    let need = |role: Role, on: Thing| Need {
-        grant: Grant { who: WHO.to_owned(), role, on },
-        because: "the logger".to_owned(),
+    // What the page is told.
+    template.output::<Text>("signInClientId", sign_in_client);
+    template.output::<Text>("signInConfiguration", configuration);
+    template.output::<Text>("signInScope", sign_in_scope);
+    let need = |who: &str, role: Role, on: Thing, because: &str| Need {
+        grant: Grant { who: who.to_owned(), role, on },
+        because: because.to_owned(),
     };
     needs.extend([
-        need(Role::SecretsUser, Thing::Secret(TELEMETRY_SECRET.to_owned())),
-        need(Role::MetricsPublisher, Thing::Insights),
+        need(WHO, Role::SecretsUser, Thing::Secret(TELEMETRY_SECRET.to_owned()), "the logger"),
+        need(WHO, Role::MetricsPublisher, Thing::Insights, "the logger"),
+        need(DEPLOYER, Role::BlobContributor, Thing::Pages, "the pages"),
     ]);
     Layer { name: GATEWAY.to_owned(), place: Place::default(), template, grants, needs }
 }
@@ -486,12 +494,7 @@ impl RouterParts {
         let router = &graph.gateway.router;
         let binary = &router.binary;
         let host = inside.host_account(template, binary, &inside.names.router_host_account(), &self.redundancy);
-        let principal = Principal {
-            who: binary.clone(),
-            id: self.identity.clone(),
-            principal_id: self.principal_id,
-            people: false,
-        };
+        let principal = Principal::identity(binary, self.identity.clone(), self.principal_id);
         assign(template, grants, &principal, Role::BlobOwner, &host, Thing::HostAccount(binary.clone()));
         let mut need = |role: Role, on: Thing, setting: &str| {
             let grant = Grant { who: binary.clone(), role, on };

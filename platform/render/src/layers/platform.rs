@@ -155,12 +155,7 @@ pub(super) fn layer(graph: &Graph) -> Layer {
             .properties(properties)
             .tags(inside.tags()),
     );
-    let principal = Principal {
-        who: TOPIC.to_owned(),
-        id: topic.id(),
-        principal_id: topic.deployed().identity().principal_id(),
-        people: false,
-    };
+    let principal = Principal::identity(TOPIC, topic.id(), topic.deployed().identity().principal_id());
     assign(inner, &mut grants, &principal, Role::BlobContributor, &dead_letters, Thing::DeadLetters);
     let people = Principal::operators(&operators);
     assign(inner, &mut grants, &people, Role::BlobContributor, &dead_letters, Thing::DeadLetters);

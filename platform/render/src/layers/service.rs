@@ -236,12 +236,10 @@ impl Identities {
         let found = self.0.iter().find(|(name, known, _)| *name == service.name && *known == app);
         let (_, _, identity) = found.expect("it was declared");
         let symbol = identity.symbol();
-        Principal {
-            who: service.app(app).binary.clone(),
-            id: nested.pass(&format!("{symbol}Id"), identity.id()),
-            principal_id: nested.pass(&format!("{symbol}PrincipalId"), identity.deployed().properties().principal_id()),
-            people: false,
-        }
+        let id = nested.pass(&format!("{symbol}Id"), identity.id());
+        let principal = identity.deployed().properties().principal_id();
+        let principal = nested.pass(&format!("{symbol}PrincipalId"), principal);
+        Principal::identity(&service.app(app).binary, id, principal)
     }
 
     fn client_id(&self, nested: &mut Nested, service: &Service, app: App) -> Of<Text> {
@@ -507,12 +505,8 @@ impl Queues {
             }
         }
         let delivery = (!subject_prefixes(service).is_empty()).then(|| {
-            let topic = Principal {
-                who: TOPIC.to_owned(),
-                id: nested.pass("topicId", &given.topic_id),
-                principal_id: nested.pass("topicPrincipalId", &given.topic_principal_id),
-                people: false,
-            };
+            let id = nested.pass("topicId", &given.topic_id);
+            let topic = Principal::identity(TOPIC, id, nested.pass("topicPrincipalId", &given.topic_principal_id));
             let (events, thing) = (queue(Service::EVENTS), thing(Service::EVENTS));
             assign(&mut nested.template, grants, &topic, Role::QueueSender, events, thing)
         });

@@ -62,6 +62,15 @@ param introspection string = 'false'
 @description('How large an instance is: 512, 2048 or 4096 MB.')
 param instanceMemoryMB int = 512
 
+@description('The object id of the service principal that deploys: it writes the pages. Nobody may if it is empty.')
+param deployerId string = ''
+
+@description('The client id by which the page signs people in; it asks for a token if it is empty.')
+param signInClientId string = ''
+
+@description('The scopes that the page asks for, as in api://skein-dev-clients/.default.')
+param signInScope string = ''
+
 @description('How many instances the router has at most.')
 param maximumInstanceCount int = 40
 
@@ -120,6 +129,7 @@ module gateway 'gateway/gateway.bicep' = {
     signalrUrl: signalrUrl
     siteUrl: siteUrl
     appAudience: appAudience
+    deployerId: deployerId
     storageRedundancy: storageRedundancy
   }
 }
@@ -193,5 +203,9 @@ output signalrEndpoint string = gateway.outputs.signalrEndpoint
 output signalrName string = gateway.outputs.signalrName
 output signalrPrincipalId string = gateway.outputs.signalrPrincipalId
 output siteAccount string = gateway.outputs.siteAccount
+output siteEndpoint string = gateway.outputs.siteEndpoint
 output siteUrl string = gateway.outputs.siteUrl
+output signInClientId string = signInClientId
+output signInConfiguration string = tokenConfiguration
+output signInScope string = signInScope
 

@@ -22,6 +22,8 @@ param siteUrl string
 
 param appAudience string
 
+param deployerId string
+
 param storageRedundancy string
 
 resource gateway 'Microsoft.ApiManagement/service@2024-05-01' = {
@@ -123,6 +125,17 @@ resource siteAccountDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-0
         category: 'AllMetrics'
       }
     ]
+  }
+}
+
+resource roleBlobContributorSiteAccountWhoDeploys 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (deployerId != '') {
+  scope: siteAccount
+  name: guid(siteAccount.id, deployerId, subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'))
+  properties: {
+    principalId: deployerId
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'ba92f5b4-2d11-453d-a403-e96b0029c9fe')
+    principalType: 'ServicePrincipal'
+    description: 'Storage Blob Data Contributor for who deploys on the account of the pages.'
   }
 }
 
@@ -450,5 +463,6 @@ output signalrEndpoint string = format(signalrUrl, signalr.properties.hostName)
 output signalrName string = 'sigr-skein-${suffix}'
 output signalrPrincipalId string = signalr.identity.principalId
 output siteAccount string = 'stskeinweb${suffix}'
+output siteEndpoint string = siteAccount.properties.primaryEndpoints.blob
 output siteUrl string = 'https://${endpoint.properties.hostName}'
 
