@@ -2,9 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::{env, iter};
+use std::sync::{Mutex, PoisonError};
+use std::{env, iter, thread};
 
 use anyhow::{Context, Result, bail};
 
@@ -14,7 +17,7 @@ use crate::flags::Fuzz;
 /// The version of cargo-fuzz.
 const CARGO_FUZZ: &str = "0.13.1";
 
-/// Builds all targets and runs them one after the other. What is found is left under `target/fuzz/artifacts`.
+/// Builds all targets and runs them, one on each core. What is found is left under `target/fuzz/artifacts`.
 pub fn run(fuzz: &Fuzz) -> Result<ExitCode> {
     let (target, folder) = (build::target()?, build::root().join("tests/fuzz"));
     let all = targets(&folder)?;
@@ -49,42 +52,61 @@ pub fn run(fuzz: &Fuzz) -> Result<ExitCode> {
         bail!("the fuzz targets do not build ({status})");
     }
 
-    let mut failed = Vec::new();
-    for name in &chosen {
-        let (found, log) = (out.join("artifacts").join(name), out.join("log").join(name));
-        let (mine, given) = (out.join("corpus").join(name), folder.join("corpus").join(name));
-        for folder in [&found, &mine, &out.join("log")] {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        }
-        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let binary = out.join(host()?).join("release").join(name);
-        let status = Command::new(&binary)
-            .arg(format!("-max_total_time={}", fuzz.seconds))
-            .arg(format!("-artifact_prefix={}/", found.display()))
-            .args(["-max_len=4096", "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"])
-            .args([&mine, &given])
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .status()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
-        let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-        let value = |start: &str| text.lines().find_map(|line| line.strip_prefix(start)).unwrap_or("?").trim();
-        let (inputs, seed) = (value("stat::number_of_executed_units:"), value("INFO: Seed:"));
-        if status.success() {
-            eprintln!("{name}: {inputs} inputs in {} s, seed {seed}, nothing found", fuzz.seconds);
-        } else {
-            let lines: Vec<&str> = text.lines().collect();
-            eprintln!("{}", lines[lines.len().saturating_sub(40)..].join("\n"));
-            eprintln!("{name}: seed {seed}, FOUND something ({status}); the input is in {}", found.display());
-            failed.push(name.as_str());
-        }
-    }
+    // Each run takes one core.
+    let (runs, cores) = (Mutex::new(chosen.iter()), thread::available_parallelism().map_or(1, NonZero::get));
+    let failed = thread::scope(|scope| {
+        let worker = || -> Result<Vec<&str>> {
+            let mut failed = Vec::new();
+            loop {
+                let next = runs.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(name) = next else { return Ok(failed) };
+                if !finds_nothing(name, fuzz.seconds, &folder, &out)? {
+                    failed.push(name.as_str());
+                }
+            }
+        };
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+        let done = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        done.collect::<Result<Vec<_>>>()
+    })?
+    .concat();
     if !failed.is_empty() {
         bail!("{} of {} targets found something: {}", failed.len(), chosen.len(), failed.join(", "));
     }
     eprintln!("{} targets found nothing", chosen.len());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs one target, and says what came of it; whether it found nothing.
+fn finds_nothing(name: &str, seconds: u32, folder: &Path, out: &Path) -> Result<bool> {
+    let (found, log) = (out.join("artifacts").join(name), out.join("log").join(name));
+    let (mine, given) = (out.join("corpus").join(name), folder.join("corpus").join(name));
+    for folder in [&found, &mine, &out.join("log")] {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+    let binary = out.join(host()?).join("release").join(name);
+    let status = Command::new(&binary)
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-artifact_prefix={}/", found.display()))
+        .args(["-max_len=4096", "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"])
+        .args([&mine, &given])
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .status()
+        .with_context(|| format!("cannot start {}", binary.display()))?;
+    let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+    let value = |start: &str| text.lines().find_map(|line| line.strip_prefix(start)).unwrap_or("?").trim();
+    let (inputs, seed) = (value("stat::number_of_executed_units:"), value("INFO: Seed:"));
+    if status.success() {
+        eprintln!("{name}: {inputs} inputs in {seconds} s, seed {seed}, nothing found");
+    } else {
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines[lines.len().saturating_sub(40)..].join("\n");
+        eprintln!("{last}\n{name}: seed {seed}, FOUND something ({status}); the input is in {}", found.display());
+    }
+    Ok(status.success())
 }
 
 /// The targets are the files of a folder.

@@ -535,7 +535,7 @@ impl Ground for Real<'_> {
     }
 
     fn cancelled(&self) -> bool {
-        self.inner.store.deployment(&self.deployment).is_none_or(|deployment| deployment.cancel)
+        self.inner.store.is_cancelled(&self.deployment)
     }
 
     fn wait(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -187,6 +187,11 @@ impl Store {
         self.inner().deployments.get(&id.to_lowercase()).cloned()
     }
 
+    /// Whether a deployment was cancelled, or is gone.
+    pub(super) fn is_cancelled(&self, id: &str) -> bool {
+        self.inner().deployments.get(&id.to_lowercase()).is_none_or(|deployment| deployment.cancel)
+    }
+
     pub(super) fn deployments(&self) -> Vec<Deployment> {
         self.inner().deployments.values().cloned().collect()
     }
