@@ -103,6 +103,23 @@ fn a_thousand_subscribers_see_each_change_once_and_in_order() {
     assert!(end["connections"].as_u64().is_some_and(|connections| connections >= 2), "{end}");
 }
 
+/// A session is as short as what is left of its token: no reason to connect all the time.
+#[test]
+fn a_token_that_is_about_to_end_makes_no_haste() {
+    let output = Command::new("node").arg(root().join("tests/web/renewals.mjs")).output().expect("Node.js");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let attempts: Vec<Value> = serde_json::from_str(&said).expect("JSON");
+    let attempts: Vec<(f64, bool)> = attempts
+        .iter()
+        .map(|one| (one["at"].as_f64().expect("a time"), one["taken"].as_bool().expect("a verdict")))
+        .collect();
+    // Used to the middle each time, then refused, until there is a new one.
+    let taken = [0.0, 240.0, 270.0, 285.0].map(|at| (at, true));
+    let refused = [292.5, 292.75, 293.25, 294.25, 296.25].map(|at| (at, false));
+    assert_eq!(attempts, [&taken[..], &refused, &[(300.25, true)]].concat());
+}
+
 #[test]
 fn a_person_places_an_order_and_sees_it_confirmed() {
     let state = tempfile::tempdir().unwrap();

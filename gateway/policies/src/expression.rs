@@ -260,7 +260,7 @@ const TYPES: [&str; 27] = [
 ];
 
 /// What may stand before or after a point, and the names of arguments.
-const MEMBERS: [&str; 62] = [
+const MEMBERS: [&str; 64] = [
     "Add",
     "Any",
     "Append",
@@ -276,6 +276,7 @@ const MEMBERS: [&str; 62] = [
     "Empty",
     "EndsWith",
     "Equals",
+    "ExpirationTime",
     "First",
     "FirstOrDefault",
     "GetBytes",
@@ -315,6 +316,7 @@ const MEMBERS: [&str; 62] = [
     "StatusReason",
     "Subject",
     "Substring",
+    "Ticks",
     "ToBase64String",
     "ToLower",
     "ToString",

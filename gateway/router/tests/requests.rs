@@ -11,7 +11,7 @@ use skein_model::Trigger;
 use skein_router::{BuildError, app, graph};
 use tokio::sync::Barrier;
 
-use crate::scripted::{Does, Front, GATEWAY, Services, TRACE, TRACE_ID, settings};
+use crate::scripted::{Does, Front, GATEWAY, Services, TRACE, TRACE_ID, ann, settings};
 
 const BOTH: &str = r#"{ order(id: "1") { id } stock(sku: "A") { sku } }"#;
 
@@ -62,7 +62,7 @@ async fn a_query_over_two_services_is_one_answer() {
     assert_eq!(answer, expected);
     let asked = front.asked();
     assert_eq!(asked.iter().map(|one| one.url.as_str()).collect::<Vec<_>>(), ["query-inventory", "query-orders"]);
-    let principal = encode_principal(&Principal::new("ann", ["customer"]));
+    let principal = ann();
     for (question, variables) in asked.iter().zip([json!({"sku": "A"}), json!({"id": "2"})]) {
         let body: Value = serde_json::from_str(&question.body).unwrap();
         assert_eq!((&body["variables"], &body["operationName"]), (&variables, &json!("Both")));

@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use serde_json::{Value, json};
 use skein_core::Principal;
-use skein_host::{App, PRINCIPAL_HEADER, PRINCIPAL_ID_HEADER, RouterSettings, encode_principal};
+use skein_host::{App, PRINCIPAL_HEADER, PRINCIPAL_ID_HEADER, RouterSettings, encode_principal_and_end};
 use skein_kind::KIND_HEADER;
 use skein_router::{Answered, Away, Question, ServiceApps, app, graph};
 use tokio::sync::Barrier;
@@ -17,6 +17,11 @@ use tokio::sync::Barrier;
 pub(crate) const GATEWAY: &str = "the-gateway";
 pub(crate) const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 pub(crate) const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+/// The principal's header, as the gateway writes it.
+pub(crate) fn ann() -> String {
+    encode_principal_and_end(&Principal::new("ann", ["customer"]), 1_800_000_000)
+}
 
 /// What an app does with a question.
 #[derive(Clone)]
@@ -110,7 +115,7 @@ impl Front {
 
     /// A request as the gateway passes it on.
     pub(crate) async fn ask(&self, kind: &str, query: &str, variables: Value) -> Answer {
-        let principal = encode_principal(&Principal::new("ann", ["customer"]));
+        let principal = ann();
         let headers = [
             (PRINCIPAL_ID_HEADER, GATEWAY),
             (PRINCIPAL_HEADER, principal.as_str()),

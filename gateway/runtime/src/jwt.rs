@@ -15,12 +15,16 @@ use crate::step::{RequiredClaim, TokenCheck};
 
 /// The longest token that is looked at, in bytes.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// The last second of the year 9999, which no `DateTime` of .NET goes beyond.
+const END_OF_TIME: i64 = 253_402_300_799;
 
 /// A verified token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
     /// Empty where it names nobody.
     pub(crate) subject: String,
+    /// When it ends, in whole seconds since 1970.
+    pub(crate) ends: Option<i64>,
     claims: BTreeMap<String, Vec<String>>,
 }
 
@@ -214,14 +218,14 @@ pub(crate) fn verify(token: &str, issuers: &[&Keys], check: &TokenCheck, now: i6
         Ok(claims) => claims,
         Err(_) => return refuse("JwtInvalid", "its claims are not understood"),
     };
-    check_claims(&claims, issuer, check, now)?;
+    let ends = check_claims(&claims, issuer, check, now)?;
     let subject = match claims.get("sub") {
         None => String::new(),
         Some(Value::String(subject)) => subject.clone(),
         Some(_) => return refuse("JwtInvalid", "its subject is no text"),
     };
     let claims = claims.iter().map(|(name, value)| (name.clone(), texts(value))).collect();
-    Ok(Token { subject, claims })
+    Ok(Token { subject, ends, claims })
 }
 
 /// A claim's values as texts.
@@ -234,12 +238,13 @@ fn texts(value: &Value) -> Vec<String> {
     }
 }
 
+/// When the token ends, if its claims hold.
 fn check_claims(
     claims: &serde_json::Map<String, Value>,
     issuer: &str,
     check: &TokenCheck,
     now: i64,
-) -> Result<(), Refusal> {
+) -> Result<Option<i64>, Refusal> {
     let named = claims.get("iss").and_then(Value::as_str).unwrap_or_default();
     let known = if check.issuers.is_empty() { named == issuer } else { check.issuers.iter().any(|one| one == named) };
     if !known {
@@ -256,11 +261,12 @@ fn check_claims(
     let time = |name: &str| match claims.get(name) {
         None => Ok(None),
         Some(value) => match value.as_f64() {
-            Some(seconds) if seconds.is_finite() => Ok(Some(seconds as i64)),
+            Some(seconds) if seconds.is_finite() => Ok(Some((seconds as i64).min(END_OF_TIME))),
             _ => refuse("JwtInvalid", format!("its {name} is no time")),
         },
     };
-    match time("exp")? {
+    let ends = time("exp")?;
+    match ends {
         Some(ends) if ends.saturating_add(check.clock_skew_seconds) <= now => {
             return refuse("TokenExpired", "it has expired");
         }
@@ -280,5 +286,5 @@ fn check_claims(
             return refuse("TokenClaimValueNotAllowed", format!("its claim {name} has other values"));
         }
     }
-    Ok(())
+    Ok(ends)
 }

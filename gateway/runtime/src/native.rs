@@ -31,7 +31,7 @@ pub(crate) const BLOCKS: [Block; 4] = [
     },
     Block {
         name: "principal",
-        digest: "801d3c7a900ff05df6fc1edcd1d692710c9ea3655dc9dbcbdc70d3fe3f0f8d8d",
+        digest: "4a30049e12e8019417d9865ecbb034285f9d5885ed1cf8c50293f9c825f17736",
         function: |_, cx| principal(cx),
     },
     Block {
@@ -85,8 +85,11 @@ fn principal(cx: &Context<'_>) -> Evaluated {
     if nobody || roles.iter().any(|role| role == "service") {
         return Ok(Value::Text(String::new()));
     }
-    let principal = json!({"subject": token.subject, "roles": roles}).to_string();
-    Ok(Value::Text(URL_SAFE_NO_PAD.encode(principal)))
+    let mut principal = json!({"subject": token.subject, "roles": roles});
+    if let Some(ends) = token.ends {
+        principal["exp"] = ends.into();
+    }
+    Ok(Value::Text(URL_SAFE_NO_PAD.encode(principal.to_string())))
 }
 
 /// The client's trace if it names one, else a new one.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use skein_gateway::{Documents, ForwardError, Program};
 use skein_policies::{Tier, control_flow};
 
-use crate::world::{Around, NOW, ORIGIN, Outside, SIGNER, claims, mutation, query, shipped};
+use crate::world::{Around, NOW, ORIGIN, Outside, SIGNER, changed, claims, mutation, query, shipped};
 
 fn shown(headers: &HeaderMap) -> String {
     let mut lines: Vec<String> =
@@ -39,8 +39,37 @@ async fn mutations_and_queries_go_their_own_ways() {
             assert_eq!(forwarded.headers()["authorization"], "Bearer gateway-token");
             let principal = URL_SAFE_NO_PAD.decode(&forwarded.headers()["x-skein-principal"]).unwrap();
             let principal: Value = serde_json::from_slice(&principal).unwrap();
-            assert_eq!(principal, json!({"subject": "20001", "roles": ["customer"]}));
+            assert_eq!(principal, json!({"subject": "20001", "roles": ["customer"], "exp": NOW + 600}));
         }
+    }
+}
+
+/// The C# of the policies is held to the same table.
+#[tokio::test]
+async fn principals() {
+    let cases: Vec<Value> = serde_json::from_str(include_str!("../../policies/tests/principals.json")).unwrap();
+    for case in cases {
+        // What ships demands that a token ends; the table goes on to one that does not.
+        let demands = "require-expiration-time=\"true\"";
+        let program = changed(Tier::StandardV2, |api| {
+            assert_eq!(api.matches(demands).count(), 1);
+            api.replace(demands, "require-expiration-time=\"false\"")
+        });
+        let (outside, mut claims) = (Outside::new(), claims());
+        for (name, value) in case["claims"].as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        let token = SIGNER.rs256(&json!({"alg": "RS256", "kid": "r1"}), &claims);
+        let mut request = query();
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let response = program.run(request, &outside).await;
+        let principal = outside.forwarded.lock().unwrap().pop().map_or(Value::Null, |forwarded| {
+            let principal = URL_SAFE_NO_PAD.decode(&forwarded.headers()["x-skein-principal"]).unwrap();
+            serde_json::from_slice(&principal).unwrap()
+        });
+        assert_eq!(principal, case["principal"], "{}", case["claims"]);
+        assert_eq!(response.status(), if principal.is_null() { 401 } else { 200 });
     }
 }
 

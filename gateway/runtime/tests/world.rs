@@ -177,9 +177,14 @@ impl Around {
 
 /// The policies that ship, for a service called desk.
 pub fn shipped(tier: Tier) -> Program {
+    changed(tier, str::to_owned)
+}
+
+/// The same with another API's policy made of the one that ships.
+pub fn changed(tier: Tier, change: impl Fn(&str) -> String) -> Program {
     let gateway = control_flow::gateway(tier).print(tier).unwrap();
     let flow = ControlFlow::between("desk-command", "desk-query").calls_per_minute(3).calls_per_day(5);
-    let api = flow.policy(tier).print(tier).unwrap();
+    let api = change(&flow.policy(tier).print(tier).unwrap());
     Program::compile(&Around::new(tier).documents(Some(&gateway), Some(&api))).unwrap()
 }
 

@@ -4,8 +4,11 @@
 const FIRST_DELAY = 250;
 const LONGEST_DELAY = 10_000;
 const delay = (attempt) => Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** attempt) * (0.5 + Math.random() / 2);
-// How long before the end of a session it is renewed, in seconds.
+const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+// How long before the end of a session it is renewed, in seconds. A short one is used to its middle: renewed with a token
+// that ends as soon, the next one is half as long, until the token is refused and a new one has to come.
 const EARLY = 60;
+const renewedAfter = (seconds) => Math.max(1, seconds / 2, seconds - EARLY);
 
 export class Live {
   #options;
@@ -85,7 +88,7 @@ export class Live {
         if (connection !== this.#connection) return;
         this.#connection = null;
         onState('reconnecting', error);
-        await new Promise((resolve) => setTimeout(resolve, delay(attempt)));
+        await wait(delay(attempt));
       }
     }
   }
@@ -99,7 +102,7 @@ export class Live {
   // Renews the session before it ends.
   #schedule(seconds) {
     clearTimeout(this.#renewal);
-    this.#renewal = setTimeout(() => this.reconnect(), Math.max(1, seconds - EARLY) * 1000);
+    this.#renewal = setTimeout(() => this.reconnect(), renewedAfter(seconds) * 1000);
     this.#renewal.unref?.();
   }
 
@@ -115,7 +118,7 @@ export class Live {
     } catch (error) {
       // A connection that is lost begins everything anew; a refusal of the hub itself is tried again.
       if (connection === this.#connection && this.#isConnected()) {
-        await new Promise((resolve) => setTimeout(resolve, FIRST_DELAY));
+        await wait(FIRST_DELAY);
         return this.#begin(subscription);
       }
       return;
@@ -123,9 +126,13 @@ export class Live {
     if (connection !== this.#connection || !this.#subscriptions.has(id)) return;
     if (answer.errors !== undefined) {
       const code = answer.errors[0]?.extensions?.code;
-      if (code === 'UNAUTHENTICATED') return this.reconnect();
+      if (code === 'UNAUTHENTICATED') {
+        // Over already, where the clocks of two apps differ: not at once again.
+        await wait(delay(0));
+        return connection === this.#connection && !this.#stopped ? this.reconnect() : undefined;
+      }
       if (code === 'UNAVAILABLE') {
-        await new Promise((resolve) => setTimeout(resolve, LONGEST_DELAY / 10));
+        await wait(LONGEST_DELAY / 10);
         return this.#begin(subscription);
       }
       this.#subscriptions.delete(id);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_graphql::ObjectType;
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
-use skein_graphql::Subscriptions;
-use skein_host::{App, HttpRequest, HttpResponse, caller_id, principal};
+use skein_graphql::{NegotiateError, Subscriptions};
+use skein_host::{App, HttpRequest, HttpResponse, caller_id, principal_and_end};
 
 use crate::{conversation, unauthorized};
 
@@ -45,13 +45,16 @@ where
     Q: ObjectType + 'static,
     M: ObjectType + 'static,
 {
-    let principal = match principal(request, fronts) {
-        Ok(principal) => principal,
+    let (principal, ends) = match principal_and_end(request, fronts) {
+        Ok(said) => said,
         Err(reason) => return unauthorized(&reason),
     };
-    match subscriptions.negotiate(&principal).await {
+    match subscriptions.negotiate(&principal, ends).await {
         Ok(access) => HttpResponse::json(StatusCode::OK, &json!({"url": access.url, "accessToken": access.token})),
-        Err(fault) => {
+        Err(error @ NegotiateError::TokenEnds) => {
+            HttpResponse::problem(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", &error.to_string())
+        }
+        Err(NegotiateError::Fault(fault)) => {
             tracing::error!(code = fault.code, reason = fault.message, "nobody can connect");
             HttpResponse::problem(StatusCode::SERVICE_UNAVAILABLE, fault.code, "nobody can connect now: try again")
         }

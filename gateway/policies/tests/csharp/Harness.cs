@@ -11,6 +11,7 @@ public class Jwt
 {
     public string Subject;
     public string Issuer;
+    public DateTime? ExpirationTime;
     public IReadOnlyDictionary<string, string[]> Claims;
 }
 
@@ -108,6 +109,16 @@ public static class Harness
         return (string)Expressions.Kind(context);
     }
 
+    // A time of a token, as a DateTime that goes no further than the year 9999.
+    static DateTime? Time(double? seconds)
+    {
+        if (seconds == null) { return null; }
+        if (seconds >= 253402300800) { return DateTime.MaxValue; }
+        var whole = Math.Floor(seconds.Value);
+        var ticks = (long)whole * 10000000 + (long)((seconds.Value - whole) * 10000000);
+        return new DateTime(1970, 1, 1, 0, 0, 0, DateTimeKind.Utc).AddTicks(ticks);
+    }
+
     static string Run(JObject given)
     {
         var context = new Context();
@@ -129,8 +140,8 @@ public static class Harness
         if (token != null)
         {
             var claims = new Dictionary<string, string[]>();
-            if (token["roles"] != null) { claims["roles"] = token["roles"].Select(role => (string)role).ToArray(); }
-            variables["token"] = new Jwt { Subject = (string)token["subject"], Claims = claims };
+            if (token["roles"] is JArray) { claims["roles"] = token["roles"].Select(role => (string)role).ToArray(); }
+            variables["token"] = new Jwt { Subject = (string)token["sub"], Claims = claims, ExpirationTime = Time((double?)token["exp"]) };
         }
         context.Variables = variables;
         if (given["status"] != null)

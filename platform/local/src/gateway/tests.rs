@@ -215,9 +215,11 @@ async fn the_backend_sees_the_gateways_identity_and_the_principal_of_the_token()
     let got = &answer["headers"];
     let principal = |got: &Value| -> Value {
         let principal = URL_SAFE_NO_PAD.decode(got["x-skein-principal"].as_str().unwrap()).unwrap();
-        serde_json::from_slice(&principal).unwrap()
+        let mut principal: Value = serde_json::from_slice(&principal).unwrap();
+        assert!(principal["exp"].take().as_i64().is_some_and(|ends| ends > 1_700_000_000), "{got}");
+        principal
     };
-    assert_eq!(principal(got), json!({"subject": "17850", "roles": ["customer"]}));
+    assert_eq!(principal(got), json!({"subject": "17850", "roles": ["customer"], "exp": null}));
     assert_eq!(got["x-skein-kind"], "query");
     let token = got["authorization"].as_str().unwrap().strip_prefix("Bearer ").unwrap();
     assert_eq!(fixture.issuer.verify(token, APPS).unwrap().oid, "gateway-oid");
@@ -234,7 +236,7 @@ async fn the_backend_sees_the_gateways_identity_and_the_principal_of_the_token()
     let headers = [("authorization", operator.as_str()), ("content-type", "application/json")];
     let (_, _, answer) = fixture.send("POST", "/orders/graphql", &headers, r#"{"query":"{a}"}"#).await;
     let answer: Value = serde_json::from_str(&answer).unwrap();
-    assert_eq!(principal(&answer["headers"]), json!({"subject": "operator", "roles": ["operator"]}));
+    assert_eq!(principal(&answer["headers"]), json!({"subject": "operator", "roles": ["operator"], "exp": null}));
 }
 
 #[tokio::test]

@@ -84,7 +84,10 @@ pub use connection::{Connection, DEFAULT_PAGE, Edge, MAX_PAGE, Page, PageInfo, p
 pub use endpoint::{Asked, Caller, Endpoint, HttpAnswer, MAX_COMPLEXITY, MAX_DEPTH, Serves, refusal};
 pub use error::ApiError;
 pub use guard::{Api, ApiBuilder, UnstatedAccess, access, api, live_api};
-pub use live::{Live, MAX_ID_CHARS, MAX_REQUEST_BYTES, MAX_SUBSCRIPTIONS, SESSION, Subscriptions, live_row, live_rows};
+pub use live::{
+    LEAST_SESSION, Live, MAX_ID_CHARS, MAX_REQUEST_BYTES, MAX_SUBSCRIPTIONS, NegotiateError, SESSION, Subscriptions,
+    live_row, live_rows,
+};
 pub use operations::{Operations, document_hash, list};
 pub use personal::{open, seal};
 pub use status::{CommandStatus, OutcomeReader, command_status};

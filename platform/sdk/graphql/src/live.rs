@@ -10,6 +10,12 @@
 //! - `missed`: the messages that it would have been sent since the number that it resumes from, at most 64;
 //! - `expiresIn`: after how many seconds it has to negotiate anew.
 //!
+//! A session ends after [`SESSION`], or with the client's token where that ends before, to the second: what changes later is
+//! not sent to it, and its calls answer `UNAUTHENTICATED`. The gateway takes a token for a minute after its end, since clocks
+//! differ; nothing begins here with a token that ends within [`LEAST_SESSION`] or has ended: negotiating then answers 401 with
+//! the code `UNAUTHENTICATED`, and the client comes back with a new one. Where a gateway does not say when the token ends, as
+//! those of older versions, the session ends after [`SESSION`].
+//!
 //! From then on the hub calls, at the client:
 //!
 //! - `next` with `{"group", "number", "previous", "payloads"}`. Numbers rise. A message whose number is not higher than
@@ -46,8 +52,10 @@ use crate::endpoint::{Caller, Limits, Refused, checked};
 use crate::error::{ApiError, finished};
 use crate::guard::{Api, coded};
 
-/// How long a connection lasts: then the client proves again who it is.
+/// How long a session lasts at most: then the client proves again who it is.
 pub const SESSION: Duration = Duration::from_secs(30 * 60);
+/// How long a session lasts at least. A token that ends before that begins none: connecting would take most of its time.
+pub const LEAST_SESSION: Duration = Duration::from_secs(10);
 /// The most subscriptions of one connection.
 pub const MAX_SUBSCRIPTIONS: usize = 100;
 /// The most bytes of a subscription's request.
@@ -170,6 +178,17 @@ impl From<WatchError> for ApiError {
     }
 }
 
+/// Why somebody cannot connect.
+#[derive(Debug, thiserror::Error)]
+pub enum NegotiateError {
+    /// The principal's token is over, or as good as.
+    #[error("the token has ended or ends within {} s: come back with a new one", LEAST_SESSION.as_secs())]
+    TokenEnds,
+    /// The store or the hub is away.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
 /// What is executed for a group.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -259,19 +278,25 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
         self.clock.now().unix_timestamp()
     }
 
-    /// How somebody connects: the token is for this principal alone, for [`SESSION`]. Each connection is a user of its own
-    /// at the hub, whose name nobody can guess.
+    /// How somebody connects: the hub's token is for this principal alone, for [`SESSION`] or until the principal's own
+    /// token ends, in seconds since 1970, if that is said. Each connection is a user of its own at the hub, whose name
+    /// nobody can guess.
     ///
     /// # Errors
-    /// A store or a hub that is away.
-    pub async fn negotiate(&self, principal: &Principal) -> Result<HubAccess, Fault> {
-        let until = self.now() + SESSION.as_secs() as i64;
+    /// See [`NegotiateError`].
+    pub async fn negotiate(&self, principal: &Principal, ends: Option<i64>) -> Result<HubAccess, NegotiateError> {
+        let left = match ends.map(|ends| u64::try_from(ends.saturating_sub(self.now())).unwrap_or(0)) {
+            Some(left) if left < LEAST_SESSION.as_secs() => return Err(NegotiateError::TokenEnds),
+            Some(left) => SESSION.min(Duration::from_secs(left)),
+            None => SESSION,
+        };
+        let until = self.now() + left.as_secs() as i64;
         let user = user(until, Uuid::new_v4());
         let principal = serde_json::to_string(principal).map_err(|error| Fault::permanent("ENCODING", error))?;
         let row = Row::new(SESSION_ROW).with("Principal", principal).with("Until", until);
         // Nobody knows the name yet: whether it was written or not, only this row can be there.
-        self.store.transact(SUBSCRIPTIONS_TABLE, &user, &[Operation::Put(row)]).await?;
-        Ok(self.hub.access(&user, SESSION).await?)
+        self.store.transact(SUBSCRIPTIONS_TABLE, &user, &[Operation::Put(row)]).await.map_err(Fault::from)?;
+        Ok(self.hub.access(&user, left).await.map_err(Fault::from)?)
     }
 
     async fn session(&self, user: &str) -> Result<Session, ApiError> {

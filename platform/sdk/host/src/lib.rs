@@ -25,7 +25,10 @@ mod trigger;
 pub use app::{App, FunctionList, FunctionTrigger, MAX_BODY_BYTES, StartError};
 pub use health::{Check, reads};
 pub use payload::PayloadError;
-pub use principal::{PRINCIPAL_HEADER, PRINCIPAL_ID_HEADER, Unauthorized, caller_id, encode_principal, principal};
+pub use principal::{
+    PRINCIPAL_HEADER, PRINCIPAL_ID_HEADER, Unauthorized, caller_id, encode_principal, encode_principal_and_end,
+    principal, principal_and_end,
+};
 pub use process::{PARENT_GONE, start};
 pub use settings::{
     CommandSettings, HostSettings, LiveSettings, PersonalSettings, QuerySettings, RouterSettings, Settings,

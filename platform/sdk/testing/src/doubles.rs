@@ -1,7 +1,7 @@
 //! Doubles of the ports: a recorder of storage calls that can be told to fail, a queue and a topic that remember, and
 //! a clock that moves when it is waited on.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -195,14 +195,20 @@ fn fail_if_told(failures: &Mutex<u32>, target: &str) -> Result<(), SendError> {
 }
 
 /// A hub that keeps what each user was sent. A token is the user's name.
-#[derive(Default)]
 pub struct MemoryHub {
-    groups: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    clock: Arc<ManualClock>,
+    /// Until when each user is in the group.
+    groups: Mutex<BTreeMap<String, BTreeMap<String, OffsetDateTime>>>,
     sent: Mutex<BTreeMap<String, Vec<(String, serde_json::Value)>>>,
     failures: Mutex<u32>,
 }
 
 impl MemoryHub {
+    /// A hub where users leave groups by this clock.
+    pub fn new(clock: Arc<ManualClock>) -> Arc<Self> {
+        Arc::new(MemoryHub { clock, groups: Mutex::default(), sent: Mutex::default(), failures: Mutex::default() })
+    }
+
     /// What a user was sent since the last time: targets and their first arguments, in order.
     pub fn take(&self, user: &str) -> Vec<(String, serde_json::Value)> {
         lock(&self.sent).remove(user).unwrap_or_default()
@@ -210,7 +216,13 @@ impl MemoryHub {
 
     /// How many users are in the group.
     pub fn members(&self, group: &str) -> usize {
-        lock(&self.groups).get(group).map_or(0, BTreeSet::len)
+        self.users(group).len()
+    }
+
+    fn users(&self, group: &str) -> Vec<String> {
+        let (groups, now) = (lock(&self.groups), self.clock.now());
+        let users = groups.get(group).into_iter().flatten().filter(|(_, until)| **until > now);
+        users.map(|(user, _)| user.clone()).collect()
     }
 
     /// Lets the next requests fail.
@@ -240,15 +252,16 @@ impl LiveHub for MemoryHub {
         let arguments: Vec<serde_json::Value> = serde_json::from_slice(arguments)
             .map_err(|error| SendError::Refused { target: "hub".to_owned(), reason: error.to_string() })?;
         let message = (target.to_owned(), arguments.into_iter().next().unwrap_or_default());
-        for user in lock(&self.groups).get(group).into_iter().flatten() {
-            lock(&self.sent).entry(user.clone()).or_default().push(message.clone());
+        for user in self.users(group) {
+            lock(&self.sent).entry(user).or_default().push(message.clone());
         }
         Ok(())
     }
 
-    async fn join(&self, group: &str, user: &str, _: Duration) -> Result<(), SendError> {
+    async fn join(&self, group: &str, user: &str, lifetime: Duration) -> Result<(), SendError> {
         self.answer()?;
-        lock(&self.groups).entry(group.to_owned()).or_default().insert(user.to_owned());
+        let until = self.clock.now() + lifetime;
+        lock(&self.groups).entry(group.to_owned()).or_default().insert(user.to_owned(), until);
         Ok(())
     }
 

@@ -1,13 +1,14 @@
 //! Subscriptions as the hub passes them on, and what it is given to send.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use skein::core::Principal;
 use skein::core::ports::{Clock as _, TableStore};
 use skein::core::table::Sweep;
 use skein::core::views::SUBSCRIPTIONS_TABLE;
-use skein::host::encode_principal;
+use skein::host::{encode_principal, encode_principal_and_end};
 use skein_testing::doubles::{ManualClock, MemoryHub};
 use skein_testing::functions_host::{GATEWAY, HUB, Service};
 
@@ -29,14 +30,31 @@ impl Live {
 
     /// Connects, and gives the connection's user.
     async fn connect(&self, principal: &Principal) -> String {
-        let principal = encode_principal(principal);
-        let headers = [("x-ms-client-principal-id", GATEWAY), ("x-skein-principal", principal.as_str())];
-        let answer = self.service.query.send("POST", "/api/negotiate?negotiateVersion=1", &headers, "").await;
-        let answer = answer.expect("the app answers");
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        let answer = answer.json();
+        self.connect_by(&encode_principal(principal)).await
+    }
+
+    /// Connects with a token that ends in so many seconds.
+    async fn connect_for(&self, principal: &Principal, seconds: i64) -> String {
+        let ends = self.clock.now().unix_timestamp() + seconds;
+        self.connect_by(&encode_principal_and_end(principal, ends)).await
+    }
+
+    async fn connect_by(&self, principal: &str) -> String {
+        let (status, answer) = self.negotiate(principal).await;
+        assert_eq!(status, 200, "{answer}");
         assert_eq!(answer["url"], "http://127.0.0.1/client/?hub=memory");
         answer["accessToken"].as_str().expect("a token").to_owned()
+    }
+
+    async fn negotiate(&self, principal: &str) -> (u16, Value) {
+        let headers = [("x-ms-client-principal-id", GATEWAY), ("x-skein-principal", principal)];
+        let answer = self.service.query.send("POST", "/api/negotiate?negotiateVersion=1", &headers, "").await;
+        let answer = answer.expect("the app answers");
+        (answer.status, answer.json())
+    }
+
+    fn wait(&self, seconds: u64) {
+        self.clock.advance_to(self.clock.now() + Duration::from_secs(seconds));
     }
 
     async fn upstream(&self, caller: &str, user: &str, event: [&str; 2], body: &Value) -> (u16, String) {
@@ -180,6 +198,52 @@ async fn a_change_is_executed_once_for_all_who_may_see_everything() {
     assert_eq!(after["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{after}");
 }
 
+#[tokio::test]
+async fn a_session_ends_with_the_token_that_began_it() {
+    let live = Live::new().await;
+    let oscar = Principal::new("oscar", ["operator"]);
+    let (short, long) = (live.connect_for(&operator(), 300).await, live.connect_for(&oscar, 86_400).await);
+    let begun = live.subscribe(&short, "1", ORDER).await;
+    assert_eq!(begun["expiresIn"], 300, "{begun}");
+    // The end of a token does not part those who ask the same.
+    let other = live.subscribe(&long, "1", ORDER).await;
+    assert_eq!((&other["expiresIn"], &other["group"]), (&json!(1800), &begun["group"]), "{other}");
+    live.place("7", "ann").await;
+    assert_eq!((told(&live.hub.take(&short)).len(), told(&live.hub.take(&long)).len()), (1, 1));
+    live.wait(100);
+    let again = live.subscribe(&short, "2", ORDER).await;
+    assert!(again["expiresIn"].as_u64().is_some_and(|left| left <= 200), "{again}");
+    live.wait(200);
+    let late = live.subscribe(&short, "2", ORDER).await;
+    assert_eq!(late["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{late}");
+    live.service.publish(answered("7")).await;
+    live.service.settle().await;
+    assert_eq!(live.hub.take(&short), []);
+    assert_eq!(told(&live.hub.take(&long)).len(), 1, "the other one's session goes on");
+
+    // With a new token it goes on where it was.
+    let renewed = live.connect_for(&operator(), 300).await;
+    let resume = json!({"group": begun["group"], "number": 1});
+    let resumed = live.invoke(&renewed, "subscribe", json!(["1", {"query": ORDER, "resume": resume}])).await;
+    assert_eq!(resumed["result"]["missed"].as_array().map(Vec::len), Some(1), "{resumed}");
+}
+
+/// The gateway takes a token for a minute after its end; here nothing begins with one.
+#[tokio::test]
+async fn a_token_that_is_about_to_end_begins_no_session() {
+    let live = Live::new().await;
+    let now = live.clock.now().unix_timestamp();
+    for ends in [i64::MIN, -1, 0, now - 59, now, now + 9] {
+        let (status, refused) = live.negotiate(&encode_principal_and_end(&operator(), ends)).await;
+        assert_eq!((status, &refused["error"]["code"]), (401, &json!("UNAUTHENTICATED")), "{ends}: {refused}");
+    }
+    for (ends, expires_in) in [(now + 10, 10), (now + 1800, 1800), (now + 1801, 1800), (i64::MAX, 1800)] {
+        let user = live.connect_by(&encode_principal_and_end(&operator(), ends)).await;
+        let begun = live.subscribe(&user, "1", ORDER).await;
+        assert_eq!(begun["expiresIn"], expires_in, "{ends}: {begun}");
+    }
+}
+
 /// What nobody ended goes with the end of another connection, once its time is over.
 #[tokio::test]
 async fn what_is_left_of_connections_is_swept() {
@@ -191,7 +255,7 @@ async fn what_is_left_of_connections_is_swept() {
     };
     let gone = live.connect(&customer("ann")).await;
     live.subscribe(&gone, "1", ORDER).await;
-    live.clock.advance_to(live.clock.now() + std::time::Duration::from_secs(3 * 3600));
+    live.wait(3 * 3600);
     let (ends, stays) = (live.connect(&customer("bob")).await, live.connect(&customer("cora")).await);
     live.subscribe(&ends, "1", ORDER).await;
     let mut all = vec![gone.clone(), gone, ends.clone(), ends.clone(), stays.clone()];
@@ -270,7 +334,7 @@ async fn what_nobody_may_follow_is_refused() {
         assert_eq!(begun["errors"].is_null(), n < 100, "{n}: {begun}");
     }
     // Its time is over, and nothing was written for anybody meanwhile.
-    live.clock.advance_to(live.clock.now() + std::time::Duration::from_secs(1801));
+    live.wait(1801);
     let late = live.subscribe(&ann, "1", ORDER).await;
     assert_eq!(late["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{late}");
 

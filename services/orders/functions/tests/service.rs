@@ -77,13 +77,13 @@ pub fn ports() -> Ports {
 
 pub fn query_ports() -> QueryPorts {
     let nowhere = FunctionsHost::of(([127, 0, 0, 1], 0).into());
-    let queue = Arc::new(MemoryQueue::default());
+    let (queue, clock) = (Arc::new(MemoryQueue::default()), ManualClock::new());
     QueryPorts {
         store: store(),
         queue,
         outcomes: Arc::new(CommandApp(nowhere)),
-        clock: ManualClock::new(),
-        hub: Some(Arc::<MemoryHub>::default()),
+        clock: clock.clone(),
+        hub: Some(MemoryHub::new(clock)),
     }
 }
 
@@ -126,7 +126,8 @@ pub async fn live_service() -> (Service, Arc<MemoryHub>, Arc<ManualClock>, Arc<d
     let app = commands(command_settings(), ports).personal(keys(&persons, &vault));
     let command = serve(app.build().expect("the command app")).await;
     let outcomes = Arc::new(CommandApp(command));
-    let (hub, clock) = (Arc::<MemoryHub>::default(), ManualClock::new());
+    let clock = ManualClock::new();
+    let hub = MemoryHub::new(clock.clone());
     let query_ports =
         QueryPorts { queue: queue.clone(), outcomes, hub: Some(hub.clone()), clock: clock.clone(), ..query_ports() };
     let views = query_ports.store.clone();

@@ -514,7 +514,8 @@ resource fragmentSkeinPrincipal 'Microsoft.ApiManagement/service/policyFragments
     value: '''
 <fragment>
     <set-variable name="principal" value="@{
-        /* Who asks, as the apps read it: base64url of subject and roles. Empty where the token claims to be a service. */
+        /* Who asks, as the apps read it: base64url of subject, roles and the token's end in seconds since 1970. Empty where the
+           token claims to be a service. */
         Jwt token = (Jwt)context.Variables[&quot;token&quot;];
         string subject = token.Subject;
         if (string.IsNullOrEmpty(subject) || (subject.Length &gt; 7 &amp;&amp; subject.Substring(0, 8) == &quot;service:&quot;)) { return string.Empty; }
@@ -525,6 +526,9 @@ resource fragmentSkeinPrincipal 'Microsoft.ApiManagement/service/policyFragments
           roles.Add(role);
         }
         JObject principal = new JObject(new JProperty(&quot;subject&quot;, subject), new JProperty(&quot;roles&quot;, roles));
+        if (token.ExpirationTime != null) {
+          principal.Add(new JProperty(&quot;exp&quot;, (token.ExpirationTime.Value.Ticks - new DateTime(1970, 1, 1).Ticks) / 10000000));
+        }
         string text = Convert.ToBase64String(Encoding.UTF8.GetBytes(principal.ToString()));
         return text.Replace(&quot;+&quot;, &quot;-&quot;).Replace(&quot;/&quot;, &quot;_&quot;).Replace(&quot;=&quot;, string.Empty);
         }" />
