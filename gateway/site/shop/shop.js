@@ -10,16 +10,25 @@ const state = byId('state');
 const list = byId('list');
 
 const CONNECTION = { connected: 'live', reconnecting: 'connecting…', stopped: 'not connected' };
-const LIST = `query ($customer: ID!) {
+// What is asked: each is a file of services/orders/operations, letter for letter, so that it is answered where nothing else is.
+const LIST = `query ShopOrders($customer: ID!) {
   customerOrders(customerId: $customer, first: 50) { edges { node { id placedAt status total } } }
-}`;
-const FOLLOW_LIST = 'subscription ($customer: ID!) { customerOrders(customerId: $customer) { id placedAt status total } }';
-const FOLLOW_TOTALS = 'subscription ($customer: ID!) { customerTotals(customerId: $customer) { orders returns revenue } }';
-const PLACE = `mutation ($input: PlaceOrderInput!, $commandId: ID!) {
+}
+`;
+const FOLLOW_LIST = `subscription ShopFollowOrders($customer: ID!) {
+  customerOrders(customerId: $customer) { id placedAt status total }
+}
+`;
+const FOLLOW_TOTALS = `subscription ShopFollowTotals($customer: ID!) {
+  customerTotals(customerId: $customer) { orders returns revenue }
+}
+`;
+const PLACE = `mutation ShopPlaceOrder($input: PlaceOrderInput!, $commandId: ID!) {
   placeOrder(input: $input, commandId: $commandId, await: COMMITTED) {
     outcome { status rejection { code message } }
   }
-}`;
+}
+`;
 
 const config = await (await fetch('config.json')).json();
 const signIn = config.signIn === undefined ? null : new SignIn(config.signIn);

@@ -126,7 +126,9 @@ fn deployed(graph: &Graph, operators: &str) -> World {
         given.insert("signalrUrl".to_owned(), json!({"value": "http://{0}"}));
         given.insert("siteUrl".to_owned(), json!({"value": "http://planes/sites/{0}"}));
         given.insert("operatorsId".to_owned(), json!({"value": operators}));
-        given.insert("introspection".to_owned(), json!({"value": "true"}));
+        for flag in ["introspection", "persistedOnly"] {
+            given.insert(flag.to_owned(), json!({"value": "true"}));
+        }
         given.retain(|name, _| template["parameters"].get(name).is_some());
         let scope = Scope {
             tenant: "99999999-2222-3333-4444-555555555555".into(),

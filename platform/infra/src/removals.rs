@@ -169,7 +169,7 @@ impl Bench {
                     "deployerId" => json!(DEPLOYER),
                     "signalrUrl" => json!("http://{0}"),
                     "siteUrl" => json!(format!("{PLANES}/sites/{{0}}")),
-                    "introspection" => json!("true"),
+                    "introspection" | "persistedOnly" => json!("true"),
                     "tokenAudience" => json!(GATEWAY_AUDIENCE),
                     "tokenIssuer" => json!(ISSUER),
                     _ if declared["defaultValue"].is_null() => json!(format!("api://{parameter}")),
@@ -487,7 +487,6 @@ impl Bench {
                 Err(error) => probes.add(format!("{binary}: starts"), Err(error.to_string())),
                 Ok(settings) => {
                     probes.add(format!("{binary}: starts"), Ok(()));
-                    probes.add(format!("{binary}: introspection"), expected(settings.app.introspection, true));
                     self.common(service, app, principal, &settings.app, &settings.command_queues, probes).await;
                     for (shard, endpoint) in settings.event_store.iter().enumerate() {
                         for table in Service::STORE_TABLES {
@@ -509,7 +508,6 @@ impl Bench {
                 Err(error) => probes.add(format!("{binary}: starts"), Err(error.to_string())),
                 Ok(settings) => {
                     probes.add(format!("{binary}: starts"), Ok(()));
-                    probes.add(format!("{binary}: introspection"), expected(settings.app.introspection, true));
                     self.common(service, app, principal, &settings.app, &settings.command_queues, probes).await;
                     let tables = service.tables.iter().map(String::as_str).chain([Service::FAULTS_TABLE]);
                     for table in tables {
@@ -558,6 +556,8 @@ impl Bench {
         let binary = &service.app(app).binary;
         let fronts = vec![self.gateway(), self.router().principal];
         probes.add(format!("{binary}: believes the gateway and its router"), expected(&settings.fronts, &fronts));
+        probes.add(format!("{binary}: introspection"), expected(settings.introspection, true));
+        probes.add(format!("{binary}: persisted operations only"), expected(settings.persisted_only, true));
         for (target, queue) in self.graph.sends(service, app) {
             let name = Service::queue_name(target, queue);
             let sent = match queues.get(&name) {

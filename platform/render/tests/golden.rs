@@ -294,7 +294,7 @@ fn what_no_layer_makes_or_tells_is_refused() {
     graph.services[1].name = "receptionists".into();
     let errors = layers(&graph).expect_err("a name is too long");
     let long = errors.iter().position(|error| error.to_string().contains("store0")).expect("it is told");
-    expect!["receptionists (platform/render/tests/golden.rs): service.store0: the name of Microsoft.Storage/storageAccounts is between 28 and 28 characters long, it must be between 3 and 24 (platform/render/src/layers/mod.rs:341)"].assert_eq(&told(&errors[long..=long]));
+    expect!["receptionists (platform/render/tests/golden.rs): service.store0: the name of Microsoft.Storage/storageAccounts is between 28 and 28 characters long, it must be between 3 and 24 (platform/render/src/layers/mod.rs:344)"].assert_eq(&told(&errors[long..=long]));
 }
 
 #[test]

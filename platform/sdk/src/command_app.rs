@@ -62,7 +62,7 @@ where
         let CommandApp { settings, ports, api, handler } = self;
         let settings = Arc::new(settings);
         let submitter = Arc::new(Submitter::new(&settings.app.service, ports.clone()));
-        let api = api.data(Arc::clone(&submitter)).finish()?;
+        let api = api.data(Arc::clone(&submitter)).persisted_only(settings.app.persisted_only).finish()?;
         let (introspection, limit) = (settings.app.introspection, settings.app.await_limit);
         let endpoint = Arc::new(Endpoint::new(api, Serves::Mutations, introspection, limit));
         let handler = Arc::new(handler);

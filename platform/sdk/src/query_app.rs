@@ -82,7 +82,8 @@ where
     pub fn build(self) -> Result<App, UnstatedAccess> {
         let QueryApp { settings, ports, api, handler } = self;
         let reader = ViewReader::new(Arc::clone(&ports.store)).caching(Arc::clone(&ports.clock));
-        let api = api.data(reader).data(Arc::clone(&ports.outcomes)).finish()?;
+        let api = api.data(reader).data(Arc::clone(&ports.outcomes));
+        let api = api.persisted_only(settings.app.persisted_only).finish()?;
         let (introspection, limit) = (settings.app.introspection, settings.app.await_limit);
         let live = api.clone();
         let endpoint = Arc::new(Endpoint::new(api, Serves::Queries, introspection, limit));

@@ -47,7 +47,10 @@ use skein_model::{App, Gateway, Graph};
 use super::app::{AppParts, Registration};
 use super::platform::{TELEMETRY_SECRET, capital};
 use super::settings::{concat, listed};
-use super::{Base, GATEWAY, Inside, Layer, PLATFORM, blobs, diagnose, number, redundancy, subscription_template};
+use super::{
+    Base, GATEWAY, INTROSPECTION_ABOUT, Inside, Layer, PLATFORM, blobs, diagnose, flag, number, redundancy,
+    subscription_template,
+};
 use crate::policy::{NAMED_VALUES, Policies};
 use crate::roles::{DEPLOYER, Grant, Need, Principal, Role, Thing, assign};
 
@@ -91,11 +94,7 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
     let app_client_id = template.parameter(Parameter::new::<Text>("appClientId", about));
     let about = "The address of a site, with {0} where its name stands.";
     let app_url = template.parameter(Parameter::new::<Text>("siteUrl", about).or("https://{0}.azurewebsites.net"));
-    let introspection = template.parameter(
-        Parameter::new::<Text>("introspection", "Whether the GraphQL schema may be read.")
-            .one_of(&["true", "false"])
-            .or("false"),
-    );
+    let introspection = flag(&mut template, "introspection", INTROSPECTION_ABOUT);
     let memory = number(&mut template, "instanceMemoryMB", "How large an instance is: 512, 2048 or 4096 MB.", 512);
     let about = "The object id of the service principal that deploys: it writes the pages. Nobody may if it is empty.";
     let deployer = template.parameter(Parameter::new::<Text>("deployerId", about).or(""));

@@ -35,6 +35,9 @@ pub const PLATFORM: &str = "platform";
 /// The gateway's name as a layer.
 pub const GATEWAY: &str = "gateway";
 
+const INTROSPECTION_ABOUT: &str = "Whether the GraphQL schema may be read.";
+const PERSISTED_ONLY_ABOUT: &str = "Whether no GraphQL documents are executed but those of the apps' lists.";
+
 /// What is deployed on its own.
 #[derive(Debug, Clone)]
 pub struct Layer {
@@ -437,6 +440,11 @@ impl Watch<'_> {
             .description(self.about);
         template.add(self.symbol, self.name, MetricAlert::new("global", properties).tags(tags));
     }
+}
+
+/// Whether the apps do something, as a parameter says; they do not unless it is said.
+fn flag(template: &mut Template, name: &str, about: &str) -> Of<Text> {
+    template.parameter(Parameter::new::<Text>(name, about).one_of(&["true", "false"]).or("false"))
 }
 
 /// A number that a parameter gives.

@@ -25,7 +25,10 @@ use super::app::{AppParts, Registration};
 use super::platform::{DEAD_LETTERS, TELEMETRY_SECRET, TOPIC, capital};
 use super::queues::{namespace, watch_dead_letters};
 use super::settings::{Computed, query_tables};
-use super::{Base, GATEWAY, Inside, Layer, PLATFORM, blobs, diagnose, number, redundancy, subscription_template};
+use super::{
+    Base, GATEWAY, INTROSPECTION_ABOUT, Inside, Layer, PERSISTED_ONLY_ABOUT, PLATFORM, blobs, diagnose, flag, number,
+    redundancy, subscription_template,
+};
 use crate::policy::Policies;
 use crate::queues::{DELIVERIES, DUPLICATE_DETECTION, LOCK, QUEUES, subject_prefixes};
 use crate::roles::{Grant, Need, OPERATORS_ABOUT, Principal, Role, Thing, assign};
@@ -139,6 +142,7 @@ struct Given {
     registration: Registration,
     site_url: Of<Text>,
     introspection: Of<Text>,
+    persisted_only: Of<Text>,
     memory: Of<Int>,
     instances: Of<Int>,
     redundancy: Of<Text>,
@@ -200,11 +204,8 @@ impl Given {
                 Parameter::new::<Text>("siteUrl", "The address of a site, with {0} where its name stands.")
                     .or("https://{0}.azurewebsites.net"),
             ),
-            introspection: template.parameter(
-                Parameter::new::<Text>("introspection", "Whether the GraphQL schema may be read.")
-                    .one_of(&["true", "false"])
-                    .or("false"),
-            ),
+            introspection: flag(template, "introspection", INTROSPECTION_ABOUT),
+            persisted_only: flag(template, "persistedOnly", PERSISTED_ONLY_ABOUT),
             memory: number(template, "instanceMemoryMB", "How large an instance is: 512, 2048 or 4096 MB.", 512),
             instances: number(template, "maximumInstanceCount", &instances, 40),
             redundancy: Of::trust(Value::from(redundancy(template))),
@@ -365,6 +366,7 @@ impl Own {
             .collect(),
             audience: registration.audience.clone(),
             introspection: nested.pass("introspection", &given.introspection),
+            persisted_only: nested.pass("persistedOnly", &given.persisted_only),
             topic: nested.pass("topicEndpoint", &given.topic_endpoint),
             site_url: nested.pass("siteUrl", &given.site_url),
             vault_uri: given.vault_uri.as_ref().map(|uri| nested.pass::<Text>("vaultUri", uri)),

@@ -30,6 +30,7 @@ pub(super) struct Computed<'a> {
     pub fronts: Vec<Of<Text>>,
     pub audience: Of<Text>,
     pub introspection: Of<Text>,
+    pub persisted_only: Of<Text>,
     pub topic: Of<Text>,
     pub site_url: Of<Text>,
     pub vault_uri: Option<Of<Text>>,
@@ -80,6 +81,7 @@ impl Computed<'_> {
         set("SKEIN_APP_AUDIENCE", self.audience.clone(), vec![]);
         set("SKEIN_FRONT_PRINCIPAL_IDS", listed(&self.fronts), vec![]);
         set("SKEIN_INTROSPECTION", self.introspection.clone(), vec![]);
+        set("SKEIN_PERSISTED_ONLY", self.persisted_only.clone(), vec![]);
         set("SKEIN_SERVICE", text(&service.name), vec![]);
         let (mut queues, mut senders) = (Vec::new(), Vec::new());
         for (target, queue) in self.graph.sends(service, app) {

@@ -10,12 +10,12 @@ use serde::de::IgnoredAny;
 use serde_json::error::Category;
 use serde_json::{Map, Value, json};
 use skein_core::{Principal, Trace};
+use skein_kind::operations::NoDocument;
 use skein_kind::{Kind, MAX_BODY_UNITS, MAX_QUERY_CHARS, kind_of_body, kind_of_query, media};
 
 use crate::code::Code;
 use crate::error::finished;
 use crate::guard::Api;
-use crate::operations::{self, document_hash};
 
 /// How deep the fields of an operation may be nested.
 pub const MAX_DEPTH: usize = 10;
@@ -130,10 +130,8 @@ pub(crate) enum Refused {
     Malformed(String),
     #[error("{0}")]
     Parse(String),
-    #[error("this app has no document with that hash; queries are asked for by GET, mutations by POST")]
-    Unknown,
-    #[error("the app's documents cannot be read")]
-    Unreadable,
+    #[error(transparent)]
+    Document(#[from] NoDocument),
     #[error("operationName must name one of the document's operations")]
     Operation,
     #[error("a GET asks for queries only")]
@@ -160,9 +158,13 @@ impl Refused {
             Refused::Long => Code::UriTooLong,
             Refused::Json(_) | Refused::Form(_) => Code::BadRequest,
             Refused::Malformed(_) => Code::MalformedRequest,
+            Refused::Document(no) => match no {
+                NoDocument::Nothing | NoDocument::Malformed | NoDocument::Other => Code::MalformedRequest,
+                NoDocument::Unknown => Code::PersistedOperationNotFound,
+                NoDocument::Unlisted => Code::QueryNotInSafelist,
+                NoDocument::Unreadable(_) => Code::Internal,
+            },
             Refused::Parse(_) => Code::GraphqlParseFailed,
-            Refused::Unknown => Code::PersistedOperationNotFound,
-            Refused::Unreadable => Code::Internal,
             Refused::Operation => Code::OperationResolutionFailure,
             Refused::Method => Code::MethodNotAllowed,
             Refused::Kind(_) | Refused::Uncertain => Code::OperationKindMismatch,
@@ -247,20 +249,9 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
             Asked::Post(body) => posted(body)?,
             Asked::Get(query) => gotten(query)?,
         };
-        match operations::named(request.extensions.get("persistedQuery"))? {
-            Some(hash) if request.query.is_empty() => {
-                let found = self.api.operations().find(&hash).map_err(|fault| {
-                    tracing::error!(code = fault.code, reason = fault.message, "no document can be found");
-                    Refused::Unreadable
-                })?;
-                request.query = found.ok_or(Refused::Unknown)?.to_owned();
-            }
-            Some(hash) if hash != document_hash(&request.query) => {
-                return Err(Refused::Malformed("sha256Hash is not the hash of the query".to_owned()));
-            }
-            None if request.query.is_empty() => return Err(Refused::Malformed("there is no query".to_owned())),
-            _ => {}
-        }
+        let extension = request.extensions.get("persistedQuery");
+        let extension = extension.map(|extension| extension.clone().into_json().unwrap_or_default());
+        request.query = document(&self.api, std::mem::take(&mut request.query), extension.as_ref())?;
         let (document, Operation { kind, introspection }) =
             parsed(&self.api, &request.query, request.operation_name.as_deref())?;
         match (self.serves, kind) {
@@ -286,6 +277,19 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
         request.set_parsed_query(document);
         Ok(request)
     }
+}
+
+/// The document that a request asks for, if it may be executed. Nothing of it is parsed.
+pub(crate) fn document<Q: ObjectType + 'static, M: ObjectType + 'static>(
+    api: &Api<Q, M>,
+    query: String,
+    persisted_query: Option<&Value>,
+) -> Result<String, Refused> {
+    Ok(api.operations().document(query, persisted_query).inspect_err(|no| {
+        if let NoDocument::Unreadable(reason) = no {
+            tracing::error!(code = "OPERATIONS_UNREADABLE", reason, "no document can be found");
+        }
+    })?)
 }
 
 /// A document that can be validated, and the operation that would be executed.

@@ -17,10 +17,10 @@ use async_graphql::{
     EmptySubscription, ErrorExtensionValues, ObjectType, Response, Schema, SchemaBuilder, ServerError, ServerResult,
     SubscriptionType, TypeDirective, ValidationResult, Value,
 };
+use skein_kind::operations::Operations;
 
 use crate::code::Code;
 use crate::endpoint::{Caller, Limits};
-use crate::operations::Operations;
 
 mod directive {
     use async_graphql::TypeDirective;
@@ -227,6 +227,13 @@ where
     #[must_use]
     pub fn operations(mut self, operations: Operations) -> Self {
         self.operations = operations;
+        self
+    }
+
+    /// The same schema; `only` says whether nothing is executed but those documents.
+    #[must_use]
+    pub fn persisted_only(mut self, only: bool) -> Self {
+        self.operations = self.operations.only(only);
         self
     }
 

@@ -47,6 +47,7 @@
 //! | `GRAPHQL_PARSE_FAILED` | 400 | The document is no GraphQL. |
 //! | `OPERATION_KIND_MISMATCH` | 400 | The operation is not of the kind that this app serves, or that is not certain. |
 //! | `UNAUTHORIZED` | 401 | The request did not come through the gateway. |
+//! | `QUERY_NOT_IN_SAFELIST` | 403 | The app executes the documents of its list only, and this one is not in it. |
 //! | `METHOD_NOT_ALLOWED` | 405 | A GET asks for something else than a query. The answer says `Allow: POST`. |
 //! | `NOT_ACCEPTABLE` | 406 | The client accepts no media type that answers have. |
 //! | `PAYLOAD_TOO_LARGE` | 413 | The body has more than 262,144 bytes. |
@@ -88,8 +89,9 @@ pub use live::{
     LEAST_SESSION, Live, MAX_ID_CHARS, MAX_REQUEST_BYTES, MAX_SUBSCRIPTIONS, NegotiateError, SESSION, Subscriptions,
     live_row, live_rows,
 };
-pub use operations::{Operations, document_hash, list};
+pub use operations::list;
 pub use personal::{open, seal};
+pub use skein_kind::operations::{Operations, document_hash};
 pub use status::{CommandStatus, OutcomeReader, command_status};
 
 use async_graphql::Context;

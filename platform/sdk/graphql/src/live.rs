@@ -2,7 +2,8 @@
 //! comes of it is sent to the group through the hub.
 //!
 //! A client connects to the hub with what [`Subscriptions::negotiate`] gives it, and calls `subscribe` there with an id of
-//! its own and `{"query", "operationName", "variables", "resume": {"group", "number"}}`. The answer is either
+//! its own and `{"query", "operationName", "variables", "extensions", "resume": {"group", "number"}}`, where `extensions` may
+//! name a document instead of `query`, as over HTTP. The answer is either
 //! `{"errors"}` or
 //!
 //! - `group`: what `next` and `renew` name;
@@ -48,7 +49,7 @@ use uuid::Uuid;
 
 use crate::OPERATOR;
 use crate::code::Code;
-use crate::endpoint::{Caller, Limits, Refused, checked};
+use crate::endpoint::{Caller, Limits, Refused, checked, document};
 use crate::error::{ApiError, finished};
 use crate::guard::{Api, coded};
 
@@ -215,11 +216,14 @@ fn conversation(trace_id: &str) -> Trace {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Wanted {
+    #[serde(default)]
     query: String,
     #[serde(default)]
     operation_name: Option<String>,
     #[serde(default)]
     variables: Option<serde_json::Map<String, Value>>,
+    #[serde(default)]
+    extensions: Option<serde_json::Map<String, Value>>,
     #[serde(default)]
     resume: Option<Resume>,
 }
@@ -337,7 +341,9 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
         }
         let wanted: Wanted = serde_json::from_value(request.clone())
             .map_err(|error| ApiError::bad_input(format!("the request cannot be read: {error}")))?;
-        let prepared = self.prepared(wanted.query, wanted.operation_name, wanted.variables, &session, trace_id)?;
+        let extension = wanted.extensions.as_ref().and_then(|extensions| extensions.get("persistedQuery"));
+        let query = document(&self.api, wanted.query, extension).map_err(refused)?;
+        let prepared = self.prepared(query, wanted.operation_name, wanted.variables, &session, trace_id)?;
         let topic = self.topic(&prepared).await?;
         let group = self.group(&topic, &prepared);
 

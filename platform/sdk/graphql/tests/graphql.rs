@@ -751,6 +751,27 @@ async fn a_document_is_named_by_its_hash() {
     assert_eq!(desk.queue.sent.lock().unwrap().len(), 1, "one mutation");
 }
 
+/// What is not in the list is not even parsed; introspection is a document as any other.
+#[tokio::test]
+async fn where_only_the_list_counts_nothing_else_is_executed() {
+    let api = api(Query, Mutation).operations(Operations::of(OPERATIONS)).persisted_only(true).finish().unwrap();
+    let [queries, mutations] = [Serves::Queries, Serves::Mutations]
+        .map(|serves| Endpoint::new(api.clone(), serves, true, Duration::from_secs(10)));
+    for (query, on_queries, on_mutations) in [
+        ("{nested{value}}", (200, None), (400, Some("OPERATION_KIND_MISMATCH"))),
+        ("{nested{value}} ", (403, Some("QUERY_NOT_IN_SAFELIST")), (403, Some("QUERY_NOT_IN_SAFELIST"))),
+        ("{ a", (403, Some("QUERY_NOT_IN_SAFELIST")), (403, Some("QUERY_NOT_IN_SAFELIST"))),
+        (INTROSPECTION, (403, Some("QUERY_NOT_IN_SAFELIST")), (403, Some("QUERY_NOT_IN_SAFELIST"))),
+    ] {
+        for (endpoint, expected) in [(&queries, on_queries), (&mutations, on_mutations)] {
+            let answer = answer(endpoint, &json!({"query": query}).to_string()).await;
+            assert_eq!((answer.status, answer.outcome.as_deref()), expected, "{query}: {}", answer.body);
+        }
+    }
+    let get = queries.answer_to(Asked::Get("query={nested{value}}+"), None, caller("ann")).await;
+    assert_eq!((get.status, get.outcome.as_deref()), (403, Some("QUERY_NOT_IN_SAFELIST")));
+}
+
 #[tokio::test]
 async fn the_newer_media_type_tells_a_refused_document_by_its_status() {
     let desk = desk(Handling::Never);

@@ -41,6 +41,8 @@ pub struct Settings {
     pub fronts: Vec<String>,
     /// `SKEIN_INTROSPECTION`: whether the GraphQL schema may be read; false by default.
     pub introspection: bool,
+    /// `SKEIN_PERSISTED_ONLY`: whether no GraphQL documents are executed but those of the app's list; false by default.
+    pub persisted_only: bool,
     /// `SKEIN_AWAIT_SECONDS`: how long a mutation with `await: COMMITTED` waits, 10 s by default, at most 200 s
     /// (the platform's front cuts a request after 230 s).
     pub await_limit: Duration,
@@ -249,6 +251,7 @@ impl Reader<'_> {
             audience: self.text("SKEIN_APP_AUDIENCE", "the audience of the apps' tokens, as in api://skein"),
             fronts: self.fronts(),
             introspection: self.flag("SKEIN_INTROSPECTION", false),
+            persisted_only: self.flag("SKEIN_PERSISTED_ONLY", false),
             await_limit: self.await_limit(),
             personal: self.personal(),
         }
@@ -440,6 +443,7 @@ mod tests {
             ("SKEIN_APP_AUDIENCE", "api://skein-local"),
             ("SKEIN_FRONT_PRINCIPAL_IDS", "gw, router"),
             ("SKEIN_INTROSPECTION", "True"),
+            ("SKEIN_PERSISTED_ONLY", "true"),
             ("SKEIN_EVENT_STORE", "http://127.0.0.1:1/tables/a/, http://127.0.0.1:1/tables/b"),
             ("SKEIN_COMMAND_QUEUES", "orders=http://127.0.0.1:1/q,inventory=https://sb.example/commands"),
             ("SKEIN_TOPIC", "http://127.0.0.1:1/eventgrid/t"),
@@ -453,7 +457,7 @@ mod tests {
         assert_eq!(settings.command_queues["inventory"], "https://sb.example/commands");
         assert_eq!(settings.outcome_readers, ["a", "b"]);
         assert_eq!(settings.app.fronts, ["gw", "router"]);
-        assert!(settings.app.introspection);
+        assert!(settings.app.introspection && settings.app.persisted_only);
         assert_eq!(settings.app.await_limit, Duration::from_secs(10));
     }
 

@@ -34,6 +34,7 @@ fn settings(app: &str) -> Settings {
         audience: "api://test".to_owned(),
         fronts: vec![GATEWAY.to_owned()],
         introspection: false,
+        persisted_only: false,
         await_limit: Duration::from_secs(1),
         personal: None,
     }

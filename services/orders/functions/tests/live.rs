@@ -8,6 +8,7 @@ use skein::core::Principal;
 use skein::core::ports::{Clock as _, TableStore};
 use skein::core::table::Sweep;
 use skein::core::views::SUBSCRIPTIONS_TABLE;
+use skein::graphql::document_hash;
 use skein::host::{encode_principal, encode_principal_and_end};
 use skein_testing::doubles::{ManualClock, MemoryHub};
 use skein_testing::functions_host::{GATEWAY, HUB, Service};
@@ -24,7 +25,11 @@ struct Live {
 
 impl Live {
     async fn new() -> Self {
-        let (service, hub, clock, store) = live_service().await;
+        Live::executing(false).await
+    }
+
+    async fn executing(persisted_only: bool) -> Self {
+        let (service, hub, clock, store) = live_service(persisted_only).await;
         Live { service, hub, clock, store }
     }
 
@@ -356,4 +361,77 @@ async fn what_nobody_may_follow_is_refused() {
     {
         assert_eq!(live.upstream(HUB, &ann, event, &body).await.0, 400, "{event:?}");
     }
+}
+
+const PLACE: &str = include_str!("../../operations/shop-place-order.graphql");
+const LIST: &str = include_str!("../../operations/shop-orders.graphql");
+const FOLLOW_LIST: &str = include_str!("../../operations/shop-follow-orders.graphql");
+const FOLLOW_TOTALS: &str = include_str!("../../operations/shop-follow-totals.graphql");
+
+#[tokio::test]
+async fn the_shops_documents_are_answered_where_nothing_else_is() {
+    let live = Live::executing(true).await;
+    let ann = live.connect(&customer("ann")).await;
+    let principal = encode_principal(&customer("ann"));
+    let ask = async |kind: &str, method: &str, path: &str, body: &str| {
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-ms-client-principal-id", GATEWAY),
+            ("x-skein-principal", principal.as_str()),
+            ("x-skein-kind", kind),
+        ];
+        let app = if kind == "mutation" { live.service.command } else { live.service.query };
+        let answer = app.send(method, path, &headers, body).await.expect("the app answers");
+        (answer.status, answer.json())
+    };
+    let post = async |kind: &str, body: Value| ask(kind, "POST", "/api/graphql", &body.to_string()).await;
+    let named = |document: &str| json!({"persistedQuery": {"version": 1, "sha256Hash": document_hash(document)}});
+    let of_ann = json!({"customer": "ann"});
+
+    let orders = json!(["1", {"query": FOLLOW_LIST, "variables": of_ann}]);
+    let orders = live.invoke(&ann, "subscribe", orders).await["result"].clone();
+    assert_eq!(orders["payloads"], json!([]), "{orders}");
+    let totals = json!(["2", {"extensions": named(FOLLOW_TOTALS), "variables": of_ann}]);
+    let totals = live.invoke(&ann, "subscribe", totals).await["result"].clone();
+    assert_eq!(totals["payloads"][0]["data"]["customerTotals"]["orders"], 0, "{totals}");
+    let again = json!(["3", {"query": FOLLOW_TOTALS, "variables": of_ann}]);
+    assert_eq!(live.invoke(&ann, "subscribe", again).await["result"]["group"], totals["group"], "one document");
+
+    let input =
+        json!({"orderId": "7", "customerId": "ann", "lines": [{"sku": "A", "quantity": 1, "unitPrice": "2.50"}]});
+    let placed = post("mutation", json!({"query": PLACE, "variables": {"input": input, "commandId": "k"}})).await;
+    assert_eq!((placed.0, &placed.1["errors"]), (200, &Value::Null), "{}", placed.1);
+    live.service.settle().await;
+    assert_eq!(live.hub.take(&ann).len(), 2, "the order and the totals");
+    let query = format!("extensions={}&variables={}", named(LIST), of_ann).replace('"', "%22");
+    let listed = ask("query", "GET", &format!("/api/graphql?{query}"), "").await;
+    assert_eq!(listed.1["data"]["customerOrders"]["edges"][0]["node"]["id"], "7", "{}", listed.1);
+
+    for (kind, document) in [
+        ("query", r#"{ order(id: "7") { id } }"#),
+        ("query", LIST.trim()),
+        ("query", "{ __schema { queryType { name } } }"),
+        ("mutation", r#"mutation { cancelOrder(input: {orderId: "7", reason: "x"}) { commandId } }"#),
+        ("query", "no GraphQL at all {"),
+    ] {
+        for (body, status, code) in [
+            (json!({"query": document}), 403, "QUERY_NOT_IN_SAFELIST"),
+            (json!({"query": document, "extensions": named(document)}), 403, "QUERY_NOT_IN_SAFELIST"),
+            (json!({"extensions": named(document)}), 422, "PERSISTED_OPERATION_NOT_FOUND"),
+        ] {
+            let refused = post(kind, body).await;
+            let said = &refused.1["errors"][0]["extensions"]["code"];
+            assert_eq!((refused.0, said), (status, &json!(code)), "{document}");
+        }
+    }
+    for (request, code) in [
+        (json!({"query": ORDER}), "QUERY_NOT_IN_SAFELIST"),
+        (json!({"query": "subscription {"}), "QUERY_NOT_IN_SAFELIST"),
+        (json!({"extensions": named(ORDER)}), "PERSISTED_OPERATION_NOT_FOUND"),
+        (json!({}), "MALFORMED_REQUEST"),
+    ] {
+        let refused = live.invoke(&ann, "subscribe", json!(["4", request])).await;
+        assert_eq!(refused["result"]["errors"][0]["extensions"]["code"], code, "{request}: {refused}");
+    }
+    assert!(live.service.queue.take().is_empty(), "no other command was sent");
 }

@@ -35,6 +35,7 @@ fn settings(app: &str) -> Settings {
         audience: "api://test".to_owned(),
         fronts: vec![GATEWAY.to_owned()],
         introspection: false,
+        persisted_only: false,
         await_limit: Duration::from_secs(1),
         personal: None,
     }
@@ -115,15 +116,17 @@ fn keys(persons: &Arc<dyn TableStore>, vault: &Arc<MemoryVault>) -> KeyRing {
 
 /// Both apps, served until the test ends.
 pub async fn service() -> Service {
-    live_service().await.0
+    live_service(false).await.0
 }
 
 /// Both apps, with the hub of the subscribers, and the query app's clock and store.
-pub async fn live_service() -> (Service, Arc<MemoryHub>, Arc<ManualClock>, Arc<dyn TableStore>) {
+pub async fn live_service(persisted_only: bool) -> (Service, Arc<MemoryHub>, Arc<ManualClock>, Arc<dyn TableStore>) {
     let (queue, bus) = (Arc::new(MemoryQueue::default()), Arc::new(MemoryBus::default()));
     let ports = Ports { queue: queue.clone(), bus: bus.clone(), ..ports() };
     let (persons, vault) = (store(), Arc::<MemoryVault>::default());
-    let app = commands(command_settings(), ports).personal(keys(&persons, &vault));
+    let (mut settings, mut views_settings) = (command_settings(), query_settings());
+    (settings.app.persisted_only, views_settings.app.persisted_only) = (persisted_only, persisted_only);
+    let app = commands(settings, ports).personal(keys(&persons, &vault));
     let command = serve(app.build().expect("the command app")).await;
     let outcomes = Arc::new(CommandApp(command));
     let clock = ManualClock::new();
@@ -133,7 +136,7 @@ pub async fn live_service() -> (Service, Arc<MemoryHub>, Arc<ManualClock>, Arc<d
     let views = query_ports.store.clone();
     let live = LiveSettings { endpoint: String::new(), hub: NAME.to_owned(), principal: HUB.to_owned() };
     let app =
-        queries(QuerySettings { live: Some(live), ..query_settings() }, query_ports).personal(keys(&persons, &vault));
+        queries(QuerySettings { live: Some(live), ..views_settings }, query_ports).personal(keys(&persons, &vault));
     let query = serve(app.build().expect("the query app")).await;
     (Service { name: NAME, command, query, queue, bus }, hub, clock, views)
 }

@@ -24,6 +24,29 @@ async fn the_documents_that_the_app_has_are_those_of_the_folder() {
     expect_file!["../operations.json"].assert_eq(&list);
 }
 
+/// The documents that a page sends: what it calls `ask` with, or gives as `query`, is the name of a template literal.
+fn sent(page: &str) -> BTreeMap<&str, &str> {
+    let calls = page.match_indices("ask(").chain(page.match_indices("query: "));
+    let calls = calls.filter(|(place, _)| !page[..*place].ends_with("function "));
+    let named = calls.map(|(place, call)| {
+        let rest = &page[place + call.len()..];
+        let name = &rest[..rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(0)];
+        let text = page.split_once(&format!("\nconst {name} = `")).and_then(|(_, text)| text.split_once("`;\n"));
+        (name, text.unwrap_or_else(|| panic!("{name:?} is the name of no template literal")).0)
+    });
+    named.collect()
+}
+
+#[test]
+fn every_document_that_the_shops_page_sends_is_in_the_list() {
+    let listed = documents("../operations");
+    let sent = sent(include_str!("../../../../gateway/site/shop/shop.js"));
+    assert_eq!(sent.keys().copied().collect::<Vec<_>>(), ["FOLLOW_LIST", "FOLLOW_TOTALS", "LIST", "PLACE"]);
+    for (name, document) in sent {
+        assert!(listed.iter().any(|(_, known)| known == document), "{name} is no file of services/orders/operations");
+    }
+}
+
 /// The functions that a descriptor deploys, as the binary would list them.
 fn deployed(app: &FunctionApp) -> FunctionList {
     let functions = app.functions.iter().map(|function| {

@@ -103,6 +103,13 @@ param siteUrl string = 'https://{0}.azurewebsites.net'
 ])
 param introspection string = 'false'
 
+@description('Whether no GraphQL documents are executed but those of the apps\' lists.')
+@allowed([
+  'true'
+  'false'
+])
+param persistedOnly string = 'false'
+
 @description('How large an instance is: 512, 2048 or 4096 MB.')
 param instanceMemoryMB int = 512
 
@@ -194,6 +201,7 @@ module service 'desk/service.bicep' = {
     gatewayPrincipalId: gatewayPrincipalId
     routerPrincipalId: routerPrincipalId
     introspection: introspection
+    persistedOnly: persistedOnly
     topicEndpoint: topicEndpoint
     siteUrl: siteUrl
     vaultUri: vaultUri

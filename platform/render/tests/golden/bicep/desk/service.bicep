@@ -48,6 +48,8 @@ param routerPrincipalId string
 
 param introspection string
 
+param persistedOnly string
+
 param topicEndpoint string
 
 param siteUrl string
@@ -789,6 +791,7 @@ resource settingsDeskCommand 'Microsoft.Web/sites/config@2024-11-01' = {
     SKEIN_FRONT_PRINCIPAL_IDS: '${gatewayPrincipalId},${routerPrincipalId}'
     SKEIN_INTROSPECTION: introspection
     SKEIN_OUTCOMES_PRINCIPAL_IDS: identityDeskQueryPrincipalId
+    SKEIN_PERSISTED_ONLY: persistedOnly
     SKEIN_PERSONAL_KEY: '${vaultUri}keys/desk'
     SKEIN_PERSONS: store0.properties.primaryEndpoints.table
     SKEIN_SERVICE: 'desk'
@@ -984,6 +987,7 @@ resource settingsDeskQuery 'Microsoft.Web/sites/config@2024-11-01' = {
     SKEIN_COMMAND_QUEUES: 'desk=${bus.properties.serviceBusEndpoint}commands,desk/events=${bus.properties.serviceBusEndpoint}events,desk/rebuild=${bus.properties.serviceBusEndpoint}rebuild,hall=${replace(bus.properties.serviceBusEndpoint, 'sb-skein-desk-${suffix}', 'sb-skein-${suffix}')}hall-commands'
     SKEIN_FRONT_PRINCIPAL_IDS: '${gatewayPrincipalId},${routerPrincipalId}'
     SKEIN_INTROSPECTION: introspection
+    SKEIN_PERSISTED_ONLY: persistedOnly
     SKEIN_PERSONAL_KEY: '${vaultUri}keys/desk'
     SKEIN_PERSONS: store0.properties.primaryEndpoints.table
     SKEIN_QUERY_STORE: store0.properties.primaryEndpoints.table

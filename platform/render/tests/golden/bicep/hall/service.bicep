@@ -36,6 +36,8 @@ param gatewayPrincipalId string
 
 param introspection string
 
+param persistedOnly string
+
 param topicEndpoint string
 
 param siteUrl string
@@ -501,6 +503,7 @@ resource settingsHallCommand 'Microsoft.Web/sites/config@2024-11-01' = {
     SKEIN_FRONT_PRINCIPAL_IDS: gatewayPrincipalId
     SKEIN_INTROSPECTION: introspection
     SKEIN_OUTCOMES_PRINCIPAL_IDS: identityHallQueryPrincipalId
+    SKEIN_PERSISTED_ONLY: persistedOnly
     SKEIN_SERVICE: 'hall'
     SKEIN_TOPIC: topicEndpoint
   }
@@ -693,6 +696,7 @@ resource settingsHallQuery 'Microsoft.Web/sites/config@2024-11-01' = {
     SKEIN_COMMAND_QUEUES: 'desk=${replace(busEndpoint, 'sb-skein-${suffix}', 'sb-skein-desk-${suffix}')}commands,hall=${busEndpoint}hall-commands,hall/events=${busEndpoint}hall-events,hall/rebuild=${busEndpoint}hall-rebuild'
     SKEIN_FRONT_PRINCIPAL_IDS: gatewayPrincipalId
     SKEIN_INTROSPECTION: introspection
+    SKEIN_PERSISTED_ONLY: persistedOnly
     SKEIN_QUERY_STORE: store0.properties.primaryEndpoints.table
     SKEIN_SERVICE: 'hall'
     SKEIN_SOURCES: 'ticket=desk'
