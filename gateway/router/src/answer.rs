@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use skein_graph::{Failed, Graph, Part};
 use skein_host::{HttpRequest, HttpResponse, PRINCIPAL_HEADER, RouterSettings, principal};
+use skein_kind::operations::{NoDocument, Operations, PERSISTED_HEADER};
 use skein_kind::{KIND_HEADER, Kind, kind_of_body, media};
 
 use crate::apps::{Question, ServiceApps};
@@ -15,6 +16,7 @@ use crate::apps::{Question, ServiceApps};
 pub(crate) struct Router {
     pub(crate) settings: RouterSettings,
     pub(crate) graph: Graph,
+    pub(crate) operations: Operations,
     pub(crate) apps: Arc<dyn ServiceApps>,
 }
 
@@ -22,11 +24,14 @@ pub(crate) struct Router {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Asked {
+    #[serde(default)]
     query: String,
     #[serde(default)]
     operation_name: Option<String>,
     #[serde(default)]
     variables: Option<Map<String, Value>>,
+    #[serde(default)]
+    extensions: Option<Map<String, Value>>,
 }
 
 /// What becomes of a service's part.
@@ -68,8 +73,27 @@ impl Router {
             Ok(asked) => asked,
             Err(error) => return bad("BAD_REQUEST", &format!("the body is no GraphQL request in JSON: {error}")),
         };
+        let by_hash = asked.query.is_empty();
+        let extension = asked.extensions.as_ref().and_then(|extensions| extensions.get("persistedQuery"));
+        let document = match self.operations.document(asked.query, extension) {
+            Ok(document) => document,
+            Err(no) => {
+                let (status, code) = match &no {
+                    NoDocument::Nothing | NoDocument::Malformed | NoDocument::Other => {
+                        (StatusCode::UNPROCESSABLE_ENTITY, "MALFORMED_REQUEST")
+                    }
+                    NoDocument::Unknown => (StatusCode::UNPROCESSABLE_ENTITY, "PERSISTED_OPERATION_NOT_FOUND"),
+                    NoDocument::Unlisted => (StatusCode::FORBIDDEN, "QUERY_NOT_IN_SAFELIST"),
+                    NoDocument::Unreadable(reason) => {
+                        tracing::error!(reason, "no document can be found");
+                        (StatusCode::OK, "INTERNAL")
+                    }
+                };
+                return refused(status, media, code, &no.to_string());
+            }
+        };
         let variables = asked.variables.unwrap_or_default();
-        let plan = match self.graph.split(&asked.query, asked.operation_name.as_deref(), &variables) {
+        let plan = match self.graph.split(&document, asked.operation_name.as_deref(), &variables) {
             Ok(plan) => plan,
             Err(refusal) => {
                 let answer = HttpResponse::new(StatusCode::BAD_REQUEST, media, refusal.answer(trace_id));
@@ -78,8 +102,10 @@ impl Router {
         };
         // What the gateway routed by, what its twin says and what was parsed have to be one kind.
         let kind = plan.kind();
-        if request.header(KIND_HEADER) != Some(kind.as_str()) || kind_of_body(&request.body) != Ok(kind) {
-            let text = format!("the gateway must say that it is a {kind}, in {KIND_HEADER}, and nobody may doubt it");
+        // Nobody else can look into a hash: by POST it is taken for a mutation, and here both kinds are answered.
+        let seen = if by_hash { Kind::Mutation } else { kind };
+        if request.header(KIND_HEADER) != Some(seen.as_str()) || kind_of_body(&request.body) != Ok(seen) {
+            let text = format!("the gateway must say that it is a {seen}, in {KIND_HEADER}, and nobody may doubt it");
             return bad("OPERATION_KIND_MISMATCH", &text);
         }
         let told = join_all(plan.parts().iter().map(|part| self.ask(request, kind, part))).await;
@@ -102,6 +128,9 @@ impl Router {
             ("traceparent", request.invocation.traceparent.clone()),
             (KIND_HEADER, kind.as_str().to_owned()),
         ];
+        if self.settings.persisted_only {
+            headers.push((PERSISTED_HEADER, "true".to_owned()));
+        }
         headers.extend(request.header(PRINCIPAL_HEADER).map(|value| (PRINCIPAL_HEADER, value.to_owned())));
         let mut body = json!({"query": part.document, "variables": part.variables});
         if let Some(name) = &part.operation_name {

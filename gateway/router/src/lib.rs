@@ -5,6 +5,9 @@
 //! principal's header goes on as it came, and each service checks its own fields. A service that does not answer leaves
 //! null and an error for its fields; the others' data is there all the same.
 //!
+//! A document of the router's own list may be named by its hash. Where its settings say so, no other is answered; then the
+//! router tells the services' apps that what it asks is a part of one, and they believe its identity alone.
+//!
 //! Nothing is sent twice: only the client knows whether its mutation carries a `commandId`. Where the process dies in
 //! between, the client hears of it from the gateway, and what a service had taken goes on without an answer.
 
@@ -16,6 +19,7 @@ use std::sync::Arc;
 use axum::http::Method;
 use skein_graph::{ComposeError, Graph, Schema, compose};
 use skein_host::{App, RouterSettings};
+use skein_kind::operations::Operations;
 
 pub use apps::{Answered, AppsOnAzure, Away, Question, ServiceApps};
 
@@ -35,6 +39,9 @@ const SCHEMAS: [Schema<'static>; 2] = [
         sdl: include_str!("../../../services/orders/functions/schema.graphql"),
     },
 ];
+
+/// The documents that clients may name by their hash: those of `gateway/graph/operations`. A test makes the list.
+const OPERATIONS: &str = include_str!("../../graph/operations.json");
 
 /// Why there is no router.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +80,8 @@ pub fn app(settings: RouterSettings, graph: Graph, apps: Arc<dyn ServiceApps>) -
     }
     let graph = if settings.introspection { graph.answering_introspection() } else { graph };
     let name = settings.app.clone();
-    let router = Arc::new(Router { settings, graph, apps });
+    let operations = Operations::of(OPERATIONS).only(settings.persisted_only);
+    let router = Arc::new(Router { settings, graph, operations, apps });
     Ok(App::new(&name)
         .http("graphql", &[Method::POST], "graphql", move |request| {
             let router = Arc::clone(&router);

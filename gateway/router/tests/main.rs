@@ -1,5 +1,6 @@
 //! The router in front of services that answer as they are told.
 
+mod documents;
 mod process;
 mod requests;
 mod scripted;

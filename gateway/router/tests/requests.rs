@@ -251,7 +251,6 @@ async fn what_is_refused_reaches_no_service() {
         r#"{"query":1}"#,
         r#"{"query":"{ order(id: 1) { id } }","query":"{ stock(sku: 1) { sku } }"}"#,
         r#"{"query":"{ order(id: 1) { id } }","variables":[]}"#,
-        "{}",
     ] {
         let (status, _, answer) = send("application/json", "*/*", body).await;
         assert_eq!((status, &answer["errors"][0]["extensions"]["code"]), (400, &json!("BAD_REQUEST")), "{body}");

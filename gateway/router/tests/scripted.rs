@@ -73,6 +73,7 @@ pub(crate) fn settings(introspection: bool) -> RouterSettings {
         audience: "api://test".to_owned(),
         fronts: vec![GATEWAY.to_owned()],
         introspection,
+        persisted_only: false,
         command_apps: apps("command"),
         query_apps: apps("query"),
         part_limit: Duration::from_secs(25),
@@ -92,6 +93,11 @@ impl Front {
         let services = Arc::new(Services { does, asked: Mutex::default() });
         let app = app(settings, graph().unwrap(), services.clone()).unwrap();
         Front { app: Arc::new(app), services }
+    }
+
+    /// A router in front of other services.
+    pub(crate) fn before(app: Arc<App>) -> Front {
+        Front { app, services: Arc::default() }
     }
 
     /// What was asked of the services, in the order of their addresses.

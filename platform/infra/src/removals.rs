@@ -449,6 +449,7 @@ impl Bench {
             Ok(settings) => {
                 probes.add(format!("{binary}: starts"), Ok(()));
                 probes.add(format!("{binary}: introspection"), expected(settings.introspection, true));
+                probes.add(format!("{binary}: persisted operations only"), expected(settings.persisted_only, true));
                 let gateway = vec![self.gateway()];
                 probes.add(format!("{binary}: believes the gateway"), expected(&settings.fronts, &gateway));
                 let audience = expected(settings.audience.as_str(), "api://appAudience");
@@ -556,6 +557,8 @@ impl Bench {
         let binary = &service.app(app).binary;
         let fronts = vec![self.gateway(), self.router().principal];
         probes.add(format!("{binary}: believes the gateway and its router"), expected(&settings.fronts, &fronts));
+        let router = expected(settings.router.as_deref(), Some(fronts[1].as_str()));
+        probes.add(format!("{binary}: lets its router look at documents"), router);
         probes.add(format!("{binary}: introspection"), expected(settings.introspection, true));
         probes.add(format!("{binary}: persisted operations only"), expected(settings.persisted_only, true));
         for (target, queue) in self.graph.sends(service, app) {

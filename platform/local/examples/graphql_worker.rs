@@ -86,7 +86,7 @@ fn main() -> ExitCode {
         let app = App::new("worker").http("graphql", &methods, "graphql", move |request| {
             journal("request");
             let (endpoint, fronts) = (Arc::clone(&endpoint), Arc::clone(&fronts));
-            async move { graphql_over_http(&endpoint, &fronts, &request).await }
+            async move { graphql_over_http(&endpoint, &fronts, None, &request).await }
         });
         // The other function of the tests' package.
         Ok(app.http("ready", &[Method::GET], "health/ready", |_| async {

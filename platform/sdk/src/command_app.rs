@@ -10,7 +10,7 @@ use skein_core::store::{EVENTS_TABLE, OutcomeStatus};
 use skein_core::submit::Submitter;
 use skein_core::{AggregateId, CommandId, decode_key};
 use skein_graphql::{ApiBuilder, Endpoint, Serves, UnstatedAccess};
-use skein_host::{App, CommandSettings, HttpRequest, HttpResponse, caller_id, reads};
+use skein_host::{App, CommandSettings, HttpRequest, HttpResponse, Settings, caller_id, reads};
 
 use crate::{MESSAGE, delivery, graphql_over_http, unauthorized};
 
@@ -76,7 +76,10 @@ where
         Ok(App::new(&settings.app.app)
             .http("graphql", &[Method::POST], "graphql", move |request| {
                 let (endpoint, settings) = (Arc::clone(&endpoint), Arc::clone(&graphql_settings));
-                async move { graphql_over_http(&endpoint, &settings.app.fronts, &request).await }
+                async move {
+                    let Settings { fronts, router, .. } = &settings.app;
+                    graphql_over_http(&endpoint, fronts, router.as_deref(), &request).await
+                }
             })
             .http("outcomes", &[Method::GET], "outcomes/{aggregate}/{command}", move |request| {
                 let (submitter, settings) = (Arc::clone(&submitter), Arc::clone(&settings));

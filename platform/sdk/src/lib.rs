@@ -23,8 +23,9 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use skein_core::Trace;
 use skein_core::handler::Delivery;
 use skein_graphql::{Asked, Caller, Code, Endpoint, HttpAnswer, refusal};
-use skein_host::{HttpRequest, HttpResponse, ServiceBusMessage, Unauthorized, principal, trace_id};
+use skein_host::{HttpRequest, HttpResponse, ServiceBusMessage, Unauthorized, caller_id, principal, trace_id};
 use skein_kind::KIND_HEADER;
+use skein_kind::operations::PERSISTED_HEADER;
 
 /// The binding of both queues' triggers.
 const MESSAGE: &str = "message";
@@ -33,10 +34,11 @@ const ITS_GATEWAY_ONLY: &str = "this app answers its gateway only";
 
 /// Answers a GraphQL request that a front passed on: what the function `graphql` of both apps does. `fronts` are the object
 /// ids of the identities that may ask, the gateway's first; whatever others send is answered with 401, and nothing is
-/// executed.
+/// executed. `router` is the one of them that may say that its documents need not be in the app's list.
 pub async fn graphql_over_http<Q, M>(
     endpoint: &Endpoint<Q, M>,
     fronts: &[String],
+    router: Option<&str>,
     request: &HttpRequest,
 ) -> HttpResponse
 where
@@ -69,8 +71,11 @@ where
         let text = format!("the gateway must say that it is a {serves}, in {KIND_HEADER}");
         return refuse(Code::OperationKindMismatch, &text);
     }
+    // It is not the header that is believed, but who sent it.
+    let is_router = caller_id(request).is_ok_and(|id| router.is_some_and(|router| id.eq_ignore_ascii_case(router)));
     let asked = match get {
         true => Asked::Get(request.query.as_deref().unwrap_or_default()),
+        false if is_router && request.header(PERSISTED_HEADER) == Some("true") => Asked::Part(&request.body),
         false => Asked::Post(&request.body),
     };
     http_response(endpoint.answer_to(asked, accept, Caller { principal, trace: caller }).await)

@@ -95,7 +95,7 @@ where
         };
         let handler = Arc::new(handler);
         let rebuilds = Arc::clone(&handler);
-        let fronts: Arc<[String]> = settings.app.fronts.into();
+        let (fronts, router) = (Arc::<[String]>::from(settings.app.fronts), settings.app.router.map(Arc::<str>::from));
         let app = App::new(&settings.app.app);
         let app = match subscriptions {
             Some(subscriptions) => {
@@ -106,8 +106,8 @@ where
         };
         Ok(app
             .http("graphql", &[Method::GET, Method::POST], "graphql", move |request| {
-                let (endpoint, fronts) = (Arc::clone(&endpoint), Arc::clone(&fronts));
-                async move { graphql_over_http(&endpoint, &fronts, &request).await }
+                let (endpoint, fronts, router) = (Arc::clone(&endpoint), Arc::clone(&fronts), router.clone());
+                async move { graphql_over_http(&endpoint, &fronts, router.as_deref(), &request).await }
             })
             .service_bus("events", MESSAGE, move |message, _| {
                 let handler = Arc::clone(&handler);

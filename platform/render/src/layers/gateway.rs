@@ -48,8 +48,8 @@ use super::app::{AppParts, Registration};
 use super::platform::{TELEMETRY_SECRET, capital};
 use super::settings::{concat, listed};
 use super::{
-    Base, GATEWAY, INTROSPECTION_ABOUT, Inside, Layer, PLATFORM, blobs, diagnose, flag, number, redundancy,
-    subscription_template,
+    Base, GATEWAY, INTROSPECTION_ABOUT, Inside, Layer, PERSISTED_ONLY_ABOUT, PLATFORM, blobs, diagnose, flag, number,
+    redundancy, subscription_template,
 };
 use crate::policy::{NAMED_VALUES, Policies};
 use crate::roles::{DEPLOYER, Grant, Need, Principal, Role, Thing, assign};
@@ -95,6 +95,7 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
     let about = "The address of a site, with {0} where its name stands.";
     let app_url = template.parameter(Parameter::new::<Text>("siteUrl", about).or("https://{0}.azurewebsites.net"));
     let introspection = flag(&mut template, "introspection", INTROSPECTION_ABOUT);
+    let persisted_only = flag(&mut template, "persistedOnly", PERSISTED_ONLY_ABOUT);
     let memory = number(&mut template, "instanceMemoryMB", "How large an instance is: 512, 2048 or 4096 MB.", 512);
     let about = "The object id of the service principal that deploys: it writes the pages. Nobody may if it is empty.";
     let deployer = template.parameter(Parameter::new::<Text>("deployerId", about).or(""));
@@ -350,6 +351,7 @@ pub(super) fn layer(graph: &Graph, policies: &Policies) -> Layer {
         },
         site_url: nested.pass("siteUrl", app_url),
         introspection: nested.pass("introspection", introspection),
+        persisted_only: nested.pass("persistedOnly", persisted_only),
         vault_name: nested.pass("vaultName", vault_name),
         workspace: nested.pass("workspaceId", &workspace_id),
         memory: nested.pass("instanceMemoryMB", memory),
@@ -473,6 +475,7 @@ struct RouterParts {
     registration: Registration,
     site_url: Of<Text>,
     introspection: Of<Text>,
+    persisted_only: Of<Text>,
     vault_name: Of<Text>,
     workspace: Of<Text>,
     memory: Of<Int>,
@@ -532,6 +535,7 @@ impl RouterParts {
             ("SKEIN_COMMAND_APPS", apps(App::Command)),
             ("SKEIN_FRONT_PRINCIPAL_IDS", listed(&self.fronts)),
             ("SKEIN_INTROSPECTION", self.introspection.clone()),
+            ("SKEIN_PERSISTED_ONLY", self.persisted_only.clone()),
             ("SKEIN_QUERY_APPS", apps(App::Query)),
         ];
         let mut settings = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();

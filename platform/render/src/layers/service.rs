@@ -349,6 +349,7 @@ impl Own {
             client_id: nested.pass("appClientId", &given.registration.client_id),
             audience: nested.pass("appAudience", &given.registration.audience),
         };
+        let router = given.router_principal_id.as_ref().map(|id| nested.pass::<Text>("routerPrincipalId", id));
         let places = Computed {
             accounts: &accounts,
             hosts: Vec::new(),
@@ -357,13 +358,11 @@ impl Own {
             graph,
             bus_name,
             bus_endpoint,
-            fronts: [
-                ("gatewayPrincipalId", Some(&given.gateway_principal_id)),
-                ("routerPrincipalId", given.router_principal_id.as_ref()),
-            ]
-            .into_iter()
-            .filter_map(|(name, id)| Some(nested.pass(name, id?)))
-            .collect(),
+            fronts: [Some(nested.pass("gatewayPrincipalId", &given.gateway_principal_id)), router.clone()]
+                .into_iter()
+                .flatten()
+                .collect(),
+            router,
             audience: registration.audience.clone(),
             introspection: nested.pass("introspection", &given.introspection),
             persisted_only: nested.pass("persistedOnly", &given.persisted_only),

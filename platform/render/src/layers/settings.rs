@@ -28,6 +28,8 @@ pub(super) struct Computed<'a> {
     pub bus_endpoint: Of<Text>,
     /// The principals that may name whoever asks.
     pub fronts: Vec<Of<Text>>,
+    /// The one of them that is the gateway's router, for a service that it asks.
+    pub router: Option<Of<Text>>,
     pub audience: Of<Text>,
     pub introspection: Of<Text>,
     pub persisted_only: Of<Text>,
@@ -82,6 +84,9 @@ impl Computed<'_> {
         set("SKEIN_FRONT_PRINCIPAL_IDS", listed(&self.fronts), vec![]);
         set("SKEIN_INTROSPECTION", self.introspection.clone(), vec![]);
         set("SKEIN_PERSISTED_ONLY", self.persisted_only.clone(), vec![]);
+        if let Some(router) = &self.router {
+            set("SKEIN_ROUTER_PRINCIPAL_ID", router.clone(), vec![]);
+        }
         set("SKEIN_SERVICE", text(&service.name), vec![]);
         let (mut queues, mut senders) = (Vec::new(), Vec::new());
         for (target, queue) in self.graph.sends(service, app) {

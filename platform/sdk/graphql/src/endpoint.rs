@@ -109,6 +109,8 @@ pub struct HttpAnswer {
 pub enum Asked<'a> {
     /// By POST: the body.
     Post(&'a [u8]),
+    /// By POST from the gateway's router: the body. Its document is a part of one that is in the router's list.
+    Part(&'a [u8]),
     /// By GET: the query of the URL as it was sent, without the question mark. It asks for queries alone.
     Get(&'a str),
 }
@@ -246,12 +248,14 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
     /// with a parser of its own: only what both agree on is executed.
     fn accepted(&self, asked: Asked<'_>, caller: Caller) -> Result<Request, Refused> {
         let mut request = match asked {
-            Asked::Post(body) => posted(body)?,
+            Asked::Post(body) | Asked::Part(body) => posted(body)?,
             Asked::Get(query) => gotten(query)?,
         };
-        let extension = request.extensions.get("persistedQuery");
-        let extension = extension.map(|extension| extension.clone().into_json().unwrap_or_default());
-        request.query = document(&self.api, std::mem::take(&mut request.query), extension.as_ref())?;
+        if !matches!(asked, Asked::Part(_)) {
+            let extension = request.extensions.get("persistedQuery");
+            let extension = extension.map(|extension| extension.clone().into_json().unwrap_or_default());
+            request.query = document(&self.api, std::mem::take(&mut request.query), extension.as_ref())?;
+        }
         let (document, Operation { kind, introspection }) =
             parsed(&self.api, &request.query, request.operation_name.as_deref())?;
         match (self.serves, kind) {
@@ -262,7 +266,7 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Endpoint<Q, M> {
         }
         // The gateway's verdict, made again: a document that it may have read otherwise is not executed.
         let verdict = match asked {
-            Asked::Post(body) => kind_of_body(body),
+            Asked::Post(body) | Asked::Part(body) => kind_of_body(body),
             Asked::Get(query) => kind_of_query(query),
         };
         if verdict != Ok(self.serves.kind()) {

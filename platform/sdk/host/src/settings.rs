@@ -39,6 +39,9 @@ pub struct Settings {
     /// `SKEIN_FRONT_PRINCIPAL_IDS`: the object ids of the identities that may name a principal, and nobody else may: the
     /// gateway's, and its router's.
     pub fronts: Vec<String>,
+    /// `SKEIN_ROUTER_PRINCIPAL_ID`: the object id of the identity of the gateway's router, which looks for itself whether a
+    /// document may be executed; absent for a service that it does not ask.
+    pub router: Option<String>,
     /// `SKEIN_INTROSPECTION`: whether the GraphQL schema may be read; false by default.
     pub introspection: bool,
     /// `SKEIN_PERSISTED_ONLY`: whether no GraphQL documents are executed but those of the app's list; false by default.
@@ -72,6 +75,8 @@ pub struct RouterSettings {
     pub fronts: Vec<String>,
     /// `SKEIN_INTROSPECTION`: whether the GraphQL schema may be read; false by default.
     pub introspection: bool,
+    /// `SKEIN_PERSISTED_ONLY`: whether no GraphQL documents are executed but those of the router's list; false by default.
+    pub persisted_only: bool,
     /// `SKEIN_COMMAND_APPS`: the base URL of each service's command app.
     pub command_apps: BTreeMap<String, String>,
     /// `SKEIN_QUERY_APPS`: the base URL of each service's query app.
@@ -167,6 +172,7 @@ impl RouterSettings {
             audience: read.text("SKEIN_APP_AUDIENCE", "the audience of the apps' tokens, as in api://skein"),
             fronts: read.fronts(),
             introspection: read.flag("SKEIN_INTROSPECTION", false),
+            persisted_only: read.flag("SKEIN_PERSISTED_ONLY", false),
             command_apps: read.addresses("SKEIN_COMMAND_APPS", "service=base URL of its command app", true),
             query_apps: read.addresses("SKEIN_QUERY_APPS", "service=base URL of its query app", true),
             part_limit: read.seconds("SKEIN_PART_SECONDS", 25, 1),
@@ -250,6 +256,7 @@ impl Reader<'_> {
             client_id: self.optional("AZURE_CLIENT_ID"),
             audience: self.text("SKEIN_APP_AUDIENCE", "the audience of the apps' tokens, as in api://skein"),
             fronts: self.fronts(),
+            router: self.optional("SKEIN_ROUTER_PRINCIPAL_ID"),
             introspection: self.flag("SKEIN_INTROSPECTION", false),
             persisted_only: self.flag("SKEIN_PERSISTED_ONLY", false),
             await_limit: self.await_limit(),
@@ -444,6 +451,7 @@ mod tests {
             ("SKEIN_FRONT_PRINCIPAL_IDS", "gw, router"),
             ("SKEIN_INTROSPECTION", "True"),
             ("SKEIN_PERSISTED_ONLY", "true"),
+            ("SKEIN_ROUTER_PRINCIPAL_ID", "router"),
             ("SKEIN_EVENT_STORE", "http://127.0.0.1:1/tables/a/, http://127.0.0.1:1/tables/b"),
             ("SKEIN_COMMAND_QUEUES", "orders=http://127.0.0.1:1/q,inventory=https://sb.example/commands"),
             ("SKEIN_TOPIC", "http://127.0.0.1:1/eventgrid/t"),
@@ -457,6 +465,7 @@ mod tests {
         assert_eq!(settings.command_queues["inventory"], "https://sb.example/commands");
         assert_eq!(settings.outcome_readers, ["a", "b"]);
         assert_eq!(settings.app.fronts, ["gw", "router"]);
+        assert_eq!(settings.app.router.as_deref(), Some("router"));
         assert!(settings.app.introspection && settings.app.persisted_only);
         assert_eq!(settings.app.await_limit, Duration::from_secs(10));
     }
@@ -526,7 +535,8 @@ mod tests {
         ];
         let settings = RouterSettings::read(&source(&GOOD)).unwrap();
         assert_eq!(settings.command_apps["orders"], "https://c.example");
-        assert_eq!((settings.introspection, settings.part_limit), (false, Duration::from_secs(25)));
+        assert_eq!((settings.introspection, settings.persisted_only), (false, false));
+        assert_eq!(settings.part_limit, Duration::from_secs(25));
         const BAD: [(&str, &str); 3] =
             [("SKEIN_PART_SECONDS", "0"), ("SKEIN_QUERY_APPS", "orders"), ("SKEIN_APP", "x")];
         expect![[r#"

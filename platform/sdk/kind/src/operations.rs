@@ -10,6 +10,10 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+/// The header in which the gateway's router tells a service's app, with the value `true`, that it executes documents of its own
+/// list only: what it asks is a part of one. An app believes nobody else.
+pub const PERSISTED_HEADER: &str = "x-skein-persisted";
+
 /// The documents that an app has: a JSON object, from hash to document.
 #[derive(Debug, Default)]
 pub struct Operations {

@@ -33,6 +33,7 @@ fn settings(app: &str) -> Settings {
         client_id: None,
         audience: "api://test".to_owned(),
         fronts: vec![GATEWAY.to_owned()],
+        router: None,
         introspection: false,
         persisted_only: false,
         await_limit: Duration::from_secs(1),

@@ -196,10 +196,10 @@ module service 'desk/service.bicep' = {
     topicPrincipalId: topicPrincipalId
     appClientId: appClientId
     appAudience: appAudience
+    routerPrincipalId: routerPrincipalId
     identityDeskCommandClientId: identityDeskCommand.properties.clientId
     identityDeskQueryClientId: identityDeskQuery.properties.clientId
     gatewayPrincipalId: gatewayPrincipalId
-    routerPrincipalId: routerPrincipalId
     introspection: introspection
     persistedOnly: persistedOnly
     topicEndpoint: topicEndpoint

@@ -59,6 +59,13 @@ param siteUrl string = 'https://{0}.azurewebsites.net'
 ])
 param introspection string = 'false'
 
+@description('Whether no GraphQL documents are executed but those of the apps\' lists.')
+@allowed([
+  'true'
+  'false'
+])
+param persistedOnly string = 'false'
+
 @description('How large an instance is: 512, 2048 or 4096 MB.')
 param instanceMemoryMB int = 512
 
@@ -162,6 +169,7 @@ module router 'gateway/router.bicep' = {
     appAudience: appAudience
     siteUrl: siteUrl
     introspection: introspection
+    persistedOnly: persistedOnly
     vaultName: vaultName
     workspaceId: workspaceId
     instanceMemoryMB: instanceMemoryMB

@@ -38,13 +38,13 @@ param appClientId string
 
 param appAudience string
 
+param routerPrincipalId string
+
 param identityDeskCommandClientId string
 
 param identityDeskQueryClientId string
 
 param gatewayPrincipalId string
-
-param routerPrincipalId string
 
 param introspection string
 
@@ -794,6 +794,7 @@ resource settingsDeskCommand 'Microsoft.Web/sites/config@2024-11-01' = {
     SKEIN_PERSISTED_ONLY: persistedOnly
     SKEIN_PERSONAL_KEY: '${vaultUri}keys/desk'
     SKEIN_PERSONS: store0.properties.primaryEndpoints.table
+    SKEIN_ROUTER_PRINCIPAL_ID: routerPrincipalId
     SKEIN_SERVICE: 'desk'
     SKEIN_TOPIC: topicEndpoint
   }
@@ -991,6 +992,7 @@ resource settingsDeskQuery 'Microsoft.Web/sites/config@2024-11-01' = {
     SKEIN_PERSONAL_KEY: '${vaultUri}keys/desk'
     SKEIN_PERSONS: store0.properties.primaryEndpoints.table
     SKEIN_QUERY_STORE: store0.properties.primaryEndpoints.table
+    SKEIN_ROUTER_PRINCIPAL_ID: routerPrincipalId
     SKEIN_SERVICE: 'desk'
     SKEIN_SIGNALR: signalrEndpoint
     SKEIN_SIGNALR_HUB: 'desk'

@@ -22,6 +22,8 @@ param siteUrl string
 
 param introspection string
 
+param persistedOnly string
+
 param vaultName string
 
 param workspaceId string
@@ -180,6 +182,7 @@ resource settingsGatewayRouter 'Microsoft.Web/sites/config@2024-11-01' = {
     SKEIN_COMMAND_APPS: 'desk=${format(siteUrl, 'func-desk-command-${suffix}')}'
     SKEIN_FRONT_PRINCIPAL_IDS: gatewayPrincipalId
     SKEIN_INTROSPECTION: introspection
+    SKEIN_PERSISTED_ONLY: persistedOnly
     SKEIN_QUERY_APPS: 'desk=${format(siteUrl, 'func-desk-query-${suffix}')}'
   }
 }
