@@ -95,7 +95,8 @@ impl ControlFlow {
         ControlFlow { calls_per_day: Some(calls), ..self }
     }
 
-    /// Queries, too, have to be sent by POST.
+    /// Queries, too, have to be sent by POST. The API of the type GraphQL says so, since nowhere is it documented that API
+    /// Management passes a GET to one on.
     #[must_use]
     pub fn by_post_alone(self) -> Self {
         ControlFlow { by_post_alone: true, ..self }
