@@ -19,6 +19,26 @@ fn node(script: &str) -> Command {
     node
 }
 
+/// What a script of `tests/web` saw in a browser.
+fn seen_in_browser(script: &str, more: &[&str]) -> Value {
+    let browser = std::env::var("SKEIN_BROWSER").unwrap_or_else(|_| "chromium".to_owned());
+    let mut node = node(script);
+    node.arg(browser).args(more);
+    // Where somebody wants to look at the shop.
+    if script == "shop.mjs" {
+        node.args(std::env::var_os("SKEIN_SCREENSHOT"));
+    }
+    printed(node.stderr(Stdio::inherit()))
+}
+
+/// The JSON that a script prints.
+fn printed(node: &mut Command) -> Value {
+    let output = node.output().expect("Node.js");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_str(&said).expect("JSON")
+}
+
 fn packages() -> PathBuf {
     let packages = target().unwrap().join("signalr-js");
     assert!(packages.join("installed").is_file(), "{} is not there: run cargo xtask test", packages.display());
@@ -106,14 +126,10 @@ fn a_thousand_subscribers_see_each_change_once_and_in_order() {
 /// A session is as short as what is left of its token: no reason to connect all the time.
 #[test]
 fn a_token_that_is_about_to_end_makes_no_haste() {
-    let output = Command::new("node").arg(root().join("tests/web/renewals.mjs")).output().expect("Node.js");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    let attempts: Vec<Value> = serde_json::from_str(&said).expect("JSON");
-    let attempts: Vec<(f64, bool)> = attempts
-        .iter()
-        .map(|one| (one["at"].as_f64().expect("a time"), one["taken"].as_bool().expect("a verdict")))
-        .collect();
+    let attempts = printed(Command::new("node").arg(root().join("tests/web/renewals.mjs")));
+    let attempts = attempts.as_array().expect("a list").iter();
+    let attempts: Vec<(f64, bool)> =
+        attempts.map(|one| (one["at"].as_f64().expect("a time"), one["taken"].as_bool().expect("a verdict"))).collect();
     // Used to the middle each time, then refused, until there is a new one.
     let taken = [0.0, 240.0, 270.0, 285.0].map(|at| (at, true));
     let refused = [292.5, 292.75, 293.25, 294.25, 296.25].map(|at| (at, false));
@@ -126,15 +142,7 @@ fn a_person_places_an_order_and_sees_it_confirmed() {
     let system = System::up(state.path(), &["--fresh"]).unwrap();
     let operator = system.token("operator", None).unwrap();
     receive(&system, &operator, "BROWSER-1", 10);
-    let browser = std::env::var("SKEIN_BROWSER").unwrap_or_else(|_| "chromium".to_owned());
-    let mut shop = node("shop.mjs");
-    shop.args([&browser, system.url()]);
-    // Where somebody wants to look.
-    shop.args(std::env::var_os("SKEIN_SCREENSHOT"));
-    let output = shop.stderr(Stdio::inherit()).output().expect("Node.js");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
-    let seen: Value = serde_json::from_str(&said).expect("JSON");
+    let seen = seen_in_browser("shop.mjs", &[system.url()]);
     assert_eq!(seen["same"], true, "the page was not loaded again: {seen}");
     assert_eq!((&seen["rows"], &seen["orders"]), (&json!(1), &json!("1")), "{seen}");
     let states = seen["states"].as_array().unwrap();
@@ -148,13 +156,7 @@ fn a_person_signs_in_and_is_the_customer() {
     let state = tempfile::tempdir().unwrap();
     let system = System::up(state.path(), &["--fresh"]).unwrap();
     let token = system.token("customer", Some("ann")).unwrap();
-    let browser = std::env::var("SKEIN_BROWSER").unwrap_or_else(|_| "chromium".to_owned());
-    let mut shop = node("sign-in.mjs");
-    shop.args([&browser, system.url(), &token]);
-    let output = shop.stderr(Stdio::inherit()).output().expect("Node.js");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
-    let seen: Value = serde_json::from_str(&said).expect("JSON");
+    let seen = seen_in_browser("sign-in.mjs", &[system.url(), &token]);
     assert_eq!(seen["before"], json!({"token": true, "place": true}), "nothing is asked of whoever is to sign in");
     assert_eq!(seen["refusal"], "not you", "{seen}");
     assert!(seen["forged"].as_str().is_some_and(|text| text.contains("not begun here")), "{seen}");
@@ -171,4 +173,13 @@ fn a_person_signs_in_and_is_the_customer() {
     }});
     assert_eq!(seen["asked"], json!([authorize, authorize, code]), "the forged code was not sent on: {seen}");
     assert_eq!(seen["problems"], json!([]), "{seen}");
+}
+
+#[test]
+fn a_token_is_renewed_once_for_all_who_ask() {
+    let seen = printed(Command::new("node").arg(root().join("tests/web/tokens.mjs")));
+    assert_eq!(seen["asked"], json!(["c", "refresh-1", "refresh-2"]), "{seen}");
+    let ended = "your sign-in has ended: it is renewed";
+    assert_eq!(seen["given"], json!([["token-2", "token-2", "token-2"], [ended, ended, ended]]), "{seen}");
+    assert_eq!(seen["left"], 1, "{seen}");
 }

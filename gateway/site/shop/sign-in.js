@@ -19,6 +19,7 @@ export class SignIn {
   #settings;
   #provider = null;
   #token = null;
+  #renewal = null;
 
   // configuration: the address of the provider's OpenID configuration. clientId: this page's. scope: what to ask for.
   constructor({ configuration, clientId, scope }) {
@@ -71,6 +72,12 @@ export class SignIn {
   // A token that lives long enough. Where it cannot be renewed here, the person is sent to sign in again.
   async token() {
     if (this.#token !== null && this.#token.until > Date.now()) return this.#token.value;
+    // Once for all who ask meanwhile: a refresh token may be good for one use.
+    this.#renewal ??= this.#renew().finally(() => { this.#renewal = null; });
+    return this.#renewal;
+  }
+
+  async #renew() {
     const refresh = this.#token?.refresh;
     if (refresh !== undefined) {
       try {

@@ -183,8 +183,9 @@ impl Website {
         let begun = Instant::now();
         loop {
             match self.attempt(pages).await {
-                // The role to write is given by the deployment that was just made, and does not hold at once.
-                Err(Failure::Refused { status: 403, error, .. }) if begun.elapsed() < self.patience => {
+                // The role to write is given by the deployment that was just made, and does not hold at once; nor need the
+                // website be there at once.
+                Err(Failure::Refused { status: 403 | 404, error, .. }) if begun.elapsed() < self.patience => {
                     waits(error["error"]["message"].as_str().unwrap_or_default());
                     tokio::time::sleep(self.pace).await;
                 }
@@ -212,6 +213,7 @@ impl Website {
             BlobError::Unavailable(why) => return Failure::Unreachable { endpoint: what, why: why.clone() },
             BlobError::Denied(why) if !why.starts_with("403 ") => return Failure::NoToken { why: why.clone() },
             BlobError::Denied(_) => (403, DENIED),
+            BlobError::Refused(why) if why.starts_with("404 ") => (404, "PagesMissing"),
             BlobError::Refused(_) | BlobError::Malformed(_) => (0, "PagesRefused"),
         };
         Failure::Refused { what, status, error: json!({"error": {"code": code, "message": error.to_string()}}) }
@@ -338,6 +340,21 @@ mod tests {
         assert_eq!(found, (vec!["shop.js".to_owned()], vec!["old.js".to_owned()]));
         assert_eq!(website.publish(&pages, |_| ()).await.unwrap(), (1, 1));
         assert_eq!(calls(), ["PUT shop.js", "DELETE old.js"]);
+    }
+
+    #[tokio::test]
+    async fn a_website_that_is_gone_is_told_as_such() {
+        let gone = async || (StatusCode::NOT_FOUND, [("x-ms-error-code", "ContainerNotFound")]);
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}/account/$web", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(gone)).await });
+        let credential = BlobCredential::SharedKey { account: "account".into(), key: "a2V5".into() };
+        let blobs = AzureBlobs::new(&http_client().unwrap(), credential, &url).unwrap();
+        let website =
+            Website { account: "account".into(), blobs, patience: Duration::ZERO, pace: Duration::from_millis(1) };
+        let pages = Pages::read(packaged(&[("index.html", "1")]).path(), &outputs(&[])).unwrap();
+        let failure = website.differences(&pages).await.unwrap_err();
+        assert!(matches!(failure, Failure::Refused { status: 404, .. }), "{failure}");
     }
 
     #[tokio::test]

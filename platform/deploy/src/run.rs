@@ -270,8 +270,7 @@ impl Run<'_> {
     async fn publish_pages(&self, layer: &Layer, outputs: &Outputs) -> Result<bool, Failure> {
         let pages = Pages::read(&self.options.packages, outputs)?;
         let website = Website::of(&self.client, outputs)?;
-        let waits =
-            |why: &str| self.row(&layer.name, "Running", &format!("waiting for the right to write pages: {why}"));
+        let waits = |why: &str| self.row(&layer.name, "Running", &format!("waiting until pages can be written: {why}"));
         let (written, removed) = website.publish(&pages, waits).await?;
         let same = written + removed == 0;
         let what = match same {
@@ -293,9 +292,15 @@ impl Run<'_> {
         let pages = Pages::read(&self.options.packages, outputs)?;
         let (written, removed) = match website.differences(&pages).await {
             Ok(differences) => differences,
-            // As with packages.
+            // As with packages: the account is going to be made, or who plans may not look into it.
+            Err(Failure::Refused { status: 404, .. }) => return Ok(Vec::new()),
             Err(Failure::Refused { status: 403, .. }) => {
                 eprintln!("  ? {account}: who plans may not see its pages (HTTP 403)");
+                return Ok(Vec::new());
+            }
+            // An account that somebody deleted has no address any more.
+            Err(Failure::Unreachable { why, .. }) => {
+                eprintln!("  ? {account}: its pages cannot be looked at: {why}");
                 return Ok(Vec::new());
             }
             Err(failure) => return Err(failure),

@@ -8,8 +8,8 @@
 //! The envelope is read as leniently as JSON parsers in the field are: comments, single quotes, unquoted names, the last
 //! of members with one name. What executes the request is strict.
 //!
-//! A request that has `extensions` and no document names a document that the app has, by its hash: see [`operations`]. Nobody but the app can
-//! look into that one, so the method tells the kind: a GET reads, a POST changes.
+//! A request that has `extensions` and no document names a document that the app has, by its hash: see [`operations`]. Nobody
+//! but the app can look into that one, so the method tells the kind: a GET reads, a POST changes.
 
 pub mod media;
 mod nesting;
