@@ -1,5 +1,6 @@
 //! Rows of the event store: a partition as the command handler wrote it, then damaged, and one made of anything.
 
+use std::mem::discriminant;
 use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
@@ -195,8 +196,14 @@ fn retyped(value: &Value, draw: &mut Draw<'_>) -> Value {
     }
 }
 
+/// Whether the store writes properties of the name with values of this type.
+fn as_written(written: &Rows, name: &str, value: &Value) -> bool {
+    let mut values = written.values().filter_map(|row| row.properties.get(name));
+    values.any(|written| discriminant(written) == discriminant(value))
+}
+
 /// Damages the layout of the rows: what another writer could do, short of forging rows that look like ours.
-fn damage(rows: &mut Rows, draw: &mut Draw<'_>) {
+fn damage(rows: &mut Rows, written: &Rows, draw: &mut Draw<'_>) {
     let keys: Vec<String> = rows.keys().cloned().collect();
     let Some(key) = keys.get(draw.below(keys.len().max(1))) else { return };
     match draw.below(6) {
@@ -220,10 +227,13 @@ fn damage(rows: &mut Rows, draw: &mut Draw<'_>) {
             match choice {
                 3 => drop(row.properties.remove(name)),
                 4 => drop(row.properties.insert("Alien".to_owned(), Value::Int64(draw.number()))),
-                _ => {
+                // What has another type already stays so: a number that became a text and then a number again would
+                // be forged.
+                _ if as_written(written, name, &row.properties[name]) => {
                     let value = retyped(&row.properties[name], draw);
                     row.properties.insert(name.clone(), value);
                 }
+                _ => {}
             }
         }
     }
@@ -250,7 +260,7 @@ pub fn partition_rows(data: &[u8]) {
     let history = draw.of(&*HISTORIES);
     let mut rows = history.rows.clone();
     for _ in 0..=draw.below(6) {
-        damage(&mut rows, &mut draw);
+        damage(&mut rows, &history.rows, &mut draw);
         if draw.is_empty() {
             break;
         }

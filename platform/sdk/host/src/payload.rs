@@ -98,7 +98,9 @@ fn kind(value: &Value) -> &'static str {
 
 impl Payload {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, PayloadError> {
-        Ok(serde_json::from_slice(body)?)
+        // As a whole: a reader of two members would pass over the others without asking whether they are JSON.
+        let body: Map<String, Value> = serde_json::from_slice(body)?;
+        Ok(Self::deserialize(Value::Object(body))?)
     }
 
     fn binding(&self, name: &str) -> Result<&Value, PayloadError> {
@@ -441,10 +443,21 @@ mod tests {
         messages(
             json!({"Metadata": {}}),
             expect![[r#"
-                error: the invocation's body is not the host's {Data, Metadata}: missing field `Data` at line 1 column 15
+                error: the invocation's body is not the host's {Data, Metadata}: missing field `Data`
             "#]],
         );
         assert!(matches!(Payload::parse(b""), Err(PayloadError::Json(_))));
+    }
+
+    #[test]
+    fn a_body_is_json_also_where_nothing_reads_it() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for unread in [&b"\"\x93\x9a\""[..], b"{\"\x93\": 1}", b"\"\\ud800\"", b"1e999", deep.as_bytes()] {
+            let body = [&b"{\"Data\": {\"message\": []}, \"New\": "[..], unread, b"}"].concat();
+            let parsed = Payload::parse(&body);
+            assert!(matches!(parsed, Err(PayloadError::Json(_))), "{}", String::from_utf8_lossy(unread));
+        }
+        assert!(Payload::parse(br#"{"Data": {"message": []}, "New": {"since": 5}}"#).is_ok());
     }
 
     fn events(data: Value, expect: Expect) {
