@@ -49,6 +49,8 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     build::binaries(true, false)?;
     let mut cargo = build::cargo();
     cargo.args(["test", "--workspace", "--no-fail-fast"]).args(args);
+    // Faults by the thousand are what many tests are about: those of panics are enough where backtraces are wanted.
+    cargo.env("RUST_LIB_BACKTRACE", "0");
     let mut tests = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let lines = BufReader::new(tests.stdout.take().context("cargo's output is not there")?).split(b'\n');
     let (mut passed, mut failed) = (0, 0);

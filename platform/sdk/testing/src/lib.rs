@@ -3,6 +3,7 @@
 
 #[cfg(feature = "azurite")]
 pub mod azurite;
+#[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod doubles;
 #[cfg(feature = "functions-host")]
@@ -10,4 +11,5 @@ pub mod functions_host;
 pub mod golden;
 pub mod scenario;
 pub mod schemas;
+#[cfg(feature = "simulator")]
 pub mod simulator;
