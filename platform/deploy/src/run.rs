@@ -292,8 +292,11 @@ impl Run<'_> {
         let pages = Pages::read(&self.options.packages, outputs)?;
         let (written, removed) = match website.differences(&pages).await {
             Ok(differences) => differences,
-            // As with packages: the account is going to be made, or who plans may not look into it.
-            Err(Failure::Refused { status: 404, .. }) => return Ok(Vec::new()),
+            // As with packages: it is going to be made, or who plans may not look into it.
+            Err(Failure::Refused { status: 404, .. }) => {
+                eprintln!("  ? {account}: no website is there to compare pages with (HTTP 404)");
+                return Ok(Vec::new());
+            }
             Err(Failure::Refused { status: 403, .. }) => {
                 eprintln!("  ? {account}: who plans may not see its pages (HTTP 403)");
                 return Ok(Vec::new());
