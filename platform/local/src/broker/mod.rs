@@ -155,6 +155,21 @@ impl Drop for SessionLock {
     }
 }
 
+/// A message between the engine and who receives it. Where that one waits no longer, it is given back: nobody else would
+/// get it before its lock ends.
+struct InFlight {
+    message: Option<Locked>,
+    broker: Weak<Inner>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if let (Some(message), Some(broker)) = (self.message.take(), self.broker.upgrade()) {
+            broker.post(move |engine| engine.abandon(&message.lock));
+        }
+    }
+}
+
 /// What one look at a queue finds.
 pub(crate) enum Found<T> {
     Some(T),
@@ -250,8 +265,14 @@ impl Broker {
     /// # Errors
     /// An unknown queue, or one with sessions.
     pub async fn receive(&self, queue: &str, wait: Duration) -> Result<Option<Locked>, BrokerError> {
-        let queue = queue.to_owned();
-        self.poll(wait, move |engine| engine.receive(&queue, false)).await
+        let (queue, broker) = (queue.to_owned(), Arc::downgrade(&self.0));
+        let received = self.poll(wait, move |engine| {
+            Ok(match engine.receive(&queue, false)? {
+                Found::Nothing(arrived) => Found::Nothing(arrived),
+                Found::Some(message) => Found::Some(InFlight { message: Some(message), broker: broker.clone() }),
+            })
+        });
+        Ok(received.await?.and_then(|mut received| received.message.take()))
     }
 
     /// Takes the next message for good, waiting for one if there is none: at most once.

@@ -253,6 +253,25 @@ async fn abandoning_in_a_session_keeps_the_order() {
 }
 
 #[tokio::test]
+async fn what_arrives_for_somebody_who_waits_no_longer_goes_back() {
+    let bench = Bench::new(plain()).await;
+    bench.send([message("m")]).await;
+    // The engine is busy until somebody has asked and gone.
+    let (go, gate) = mpsc::channel::<()>();
+    let busy = bench.broker.0.post(move |_| {
+        let _ = gate.recv();
+        Ok(())
+    });
+    assert!(futures::poll!(Box::pin(bench.broker.receive(QUEUE, NOW))).is_pending());
+    drop(go);
+    busy.await.unwrap().unwrap();
+    // The clock stands still: no lock ends.
+    let again = tokio::time::timeout(MINUTE, bench.broker.receive(QUEUE, MINUTE)).await.expect("it came back");
+    let again = again.unwrap();
+    assert_eq!((text(&again), again.as_ref().map(|message| message.delivery_count)), (Some("m"), Some(2)));
+}
+
+#[tokio::test]
 async fn releasing_a_session_counts_no_delivery_and_expiry_does() {
     let bench = Bench::new(sessions()).await;
     bench.send([of("x", "x1")]).await;

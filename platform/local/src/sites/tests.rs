@@ -306,8 +306,10 @@ async fn a_stop_gives_messages_back() {
     let (sites, _) = fixture.start().await;
     eventually("it is called", || async { fixture.journal().contains(&"hang m 1".to_owned()).then_some(()) }).await;
     sites.stop().await;
-    let message = fixture.surroundings.broker.receive("ns/hang", Duration::ZERO).await.unwrap().unwrap();
-    assert_eq!((message.message_id.as_str(), message.delivery_count), ("m", 2));
+    // Long before its lock ends; the host may have taken it once more before it heard of the stop.
+    let message = fixture.surroundings.broker.receive("ns/hang", Duration::from_secs(20)).await.unwrap().unwrap();
+    assert_eq!(message.message_id, "m");
+    assert!((2..=3).contains(&message.delivery_count), "{}", message.delivery_count);
 }
 
 #[tokio::test(flavor = "multi_thread")]
