@@ -1,6 +1,9 @@
 // Many subscribers of one order. Arguments: where npm's packages are, the gateway, a token, the order, how many.
-// It reads a line for each step: `break` breaks all connections without a word, `back` waits until everybody is connected again; a number waits until everybody has
-// heard of that many changes. It prints a line when a step is done, and at the end what everybody saw.
+// It reads a line for each step, and prints it when it is done; at the end it prints what everybody saw.
+// - `break`: all connections are lost without a word, and everybody tries to come back at once.
+// - `away`: the same, but nobody comes back before `back`.
+// - `back`: everybody may come back, and is connected again.
+// - a number: everybody has heard of that many changes.
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -20,6 +23,11 @@ class Socket extends WebSocket {
   }
 }
 
+// Nobody connects while it is there.
+let gate = null;
+let open = () => {};
+let breaks = 0;
+
 const clients = [];
 for (let n = 0; n < Number(count); n++) {
   const client = { seen: [], connections: 0, refused: null };
@@ -33,7 +41,10 @@ for (let n = 0; n < Number(count); n++) {
       },
     },
     url: `${gateway}/orders/subscriptions`,
-    token: () => token,
+    token: async () => {
+      await gate;
+      return token;
+    },
     onState: (state) => { if (state === 'connected') client.connections += 1; },
   });
   client.live.subscribe(
@@ -59,10 +70,14 @@ await Promise.all(clients.map((client) => client.live.start()));
 await until('the beginning', (client) => client.seen.length >= 1);
 console.log('subscribed');
 for await (const line of createInterface({ input: process.stdin })) {
-  if (line === 'break') {
+  if (line === 'break' || line === 'away') {
+    if (line === 'away') gate = new Promise((resolve) => { open = resolve; });
+    breaks += 1;
     for (const socket of sockets) socket.terminate();
   } else if (line === 'back') {
-    await until('everybody is back', (client) => client.connections >= 2);
+    open();
+    gate = null;
+    await until('everybody is back', (client) => client.connections > breaks);
   } else {
     await until(`${line} changes`, (client) => client.seen.length > Number(line));
   }

@@ -1,5 +1,6 @@
 // Follows GraphQL subscriptions over SignalR. Every change arrives once and in order, through lost connections, as long as
-// no more than 64 were missed; then what is so now arrives instead.
+// no connection was missing for more than five minutes and no more than 64 changes were missed; then what is so now arrives
+// instead.
 
 const FIRST_DELAY = 250;
 const LONGEST_DELAY = 10_000;

@@ -24,7 +24,9 @@
 //!   lost: subscribe again, with `resume`. Messages may overtake the answer to `subscribe`.
 //! - `renew` with `{"group"}`: subscribe again.
 //!
-//! It ends a subscription by calling `complete` with its id.
+//! It ends a subscription by calling `complete` with its id. One whose connection ends without a word may come back and resume
+//! for [`RESUME`](skein_core::views::RESUME), whether or not anybody else followed the same meanwhile; later, what is so is told
+//! as at the beginning.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,7 +45,9 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use skein_core::ports::{Clock, HubAccess, LiveHub, SendError, TableStore};
 use skein_core::table::{Operation, Range, Row, StoredRow, Sweep};
-use skein_core::views::{Change, ChangedRow, Push, SUBSCRIPTIONS_TABLE, Start, Topic, WatchError, Watcher, Watches};
+use skein_core::views::{
+    Change, ChangedRow, Departure, Push, SUBSCRIPTIONS_TABLE, Start, Topic, WatchError, Watcher, Watches,
+};
 use skein_core::{Fault, Principal, Projection, Trace};
 use uuid::Uuid;
 
@@ -512,7 +516,7 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
     /// Leaves a group, and ends its watch if nobody is left.
     async fn quit(&self, user: &str, kept: &Kept) -> Result<(), Fault> {
         self.hub.leave(&kept.group, user).await?;
-        self.watches.leave(&kept.topic, &kept.group, &*self.hub).await
+        self.watches.leave(&kept.topic, &kept.group, Departure::Unsubscribed, &*self.hub).await
     }
 
     /// Ends a subscription of a connection. One that is not known has ended already.
@@ -532,7 +536,8 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
         Ok(())
     }
 
-    /// Ends all subscriptions of a connection that is no more. Where that fails, they end with their time.
+    /// Ends all subscriptions of a connection that is no more; changes go on being kept for
+    /// [`RESUME`](skein_core::views::RESUME), in case they come back. Where that fails, they end with their time.
     ///
     /// # Errors
     /// A store or a hub that is away.
@@ -544,7 +549,7 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
         self.hub.leave_all(user).await?;
         let mut keys = vec![SESSION_ROW.to_owned()];
         for (id, kept) in kept {
-            self.watches.leave(&kept.topic, &kept.group, &*self.hub).await?;
+            self.watches.leave(&kept.topic, &kept.group, Departure::Disconnected, &*self.hub).await?;
             keys.push(format!("{SUBSCRIPTION_ROWS}{id}"));
         }
         self.forget(user, keys).await?;

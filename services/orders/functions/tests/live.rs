@@ -151,6 +151,29 @@ async fn an_order_is_followed_from_before_it_exists() {
 }
 
 #[tokio::test]
+async fn who_was_alone_hears_after_a_lost_connection_what_happened_meanwhile() {
+    let live = Live::new().await;
+    let ann = live.connect(&customer("ann")).await;
+    let begun = live.subscribe(&ann, "1", ORDER).await;
+    let group = begun["group"].as_str().expect("a group");
+    let gone = live.upstream(HUB, &ann, ["connections", "disconnected"], &json!({"Type": 11})).await;
+    assert_eq!((gone.0, live.hub.members(group)), (204, 0));
+    live.place("7", "ann").await;
+    live.service.publish(answered("7")).await;
+    live.service.settle().await;
+    assert_eq!(live.hub.take(&ann), []);
+    live.wait(299);
+
+    let again = live.connect(&customer("ann")).await;
+    let resume = json!({"group": group, "number": begun["number"]});
+    let resumed = live.invoke(&again, "subscribe", json!(["1", {"query": ORDER, "resume": resume}])).await;
+    let missed = resumed["result"]["missed"].as_array().expect("what was missed").iter();
+    let missed: Vec<_> = missed.map(|message| ("next".to_owned(), message.clone())).collect();
+    let order = |status: &str| json!({"order": {"status": status, "total": "2.50"}});
+    assert_eq!(told(&missed), [(1, 0, vec![order("PLACED")]), (2, 1, vec![order("CONFIRMED")])]);
+}
+
+#[tokio::test]
 async fn lists_and_totals_are_followed() {
     let live = Live::new().await;
     live.place("1", "ann").await;

@@ -4,7 +4,8 @@
 //! transaction that changes rows of the partition gives its change the next number, writes the number to the rows, and
 //! keeps the change itself, the last [`KEPT`] of them. Only then is it pushed, in the order of the numbers; how far that
 //! came is written afterwards. So what is pushed is what the transaction wrote, a crash before the push repeats it, and
-//! whoever was away asks for what follows the last number that it has.
+//! whoever was away asks for what follows the last number that it has. A watch goes on for [`RESUME`] after the last
+//! connection of those who watch has ended, since they may come back; it ends at once where they said that they went.
 //!
 //! Whether somebody watches is told by a row that is read or written anyway, the head:
 //!
@@ -18,9 +19,10 @@
 //! | head | `Watched` until when, `Version` the last number, `Since` the number after which all are kept, `Pushed` |
 //! | `N~` | nothing: nobody watches |
 //! | `H~{number % 64}` | a change |
-//! | `W~{group}` | a watcher: `Until` when, of which row, and its operation |
+//! | `W~{group}` | a watcher: `Until` when, of which row, and its operation; `Away` until when one who is away may come back |
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
@@ -40,10 +42,16 @@ use crate::table::{Etag, MAX_ROW_BYTES, Operation, Range, Row, StoredRow};
 pub const KEPT: u64 = 64;
 /// The table of the connections of those who watch, in the query store.
 pub const SUBSCRIPTIONS_TABLE: &str = "subscriptions";
+/// How long after the end of its connection somebody who watches may come back without having missed anything, as long as
+/// no more than [`KEPT`] changes were made.
+pub const RESUME: Duration = Duration::from_secs(300);
 /// How long after its end a watch still counts, in seconds: the clocks of two processes differ.
 const MARGIN: i64 = 120;
 /// Ends of watches are rounded up to this many seconds, so that the head is not written for each watcher.
 const STEP: i64 = 900;
+/// Ends of the time in which somebody may come back are rounded up to this many seconds, so that the row is not written for
+/// each connection that ends.
+const AWAY_STEP: i64 = 60;
 
 /// The head of a partition with many sources.
 pub(super) const HEAD: &str = "V~";
@@ -51,6 +59,7 @@ pub(super) const HEAD: &str = "V~";
 pub(super) const NOBODY: &str = "N~";
 const WATCHERS: &str = "W~";
 const HISTORY: &str = "H~";
+const AWAY: &str = "Away";
 
 /// What somebody watches: a partition of a view, or one row of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -271,7 +280,7 @@ impl Outbox {
         let watchers = watchers(store, table, &partition).await?;
         let now = shared.clock.now().unix_timestamp();
         let watchers: Vec<&Watcher> =
-            watchers.iter().map(|(watcher, _)| watcher).filter(|watcher| watcher.until + MARGIN > now).collect();
+            watchers.iter().map(|stored| &stored.watcher).filter(|watcher| watcher.until + MARGIN > now).collect();
         let is_next = change.as_ref().is_some_and(|change| change.number == watch.pushed + 1);
         let changes = match change {
             Some(change) if is_next => vec![change],
@@ -343,7 +352,15 @@ async fn rows_from(
     }
 }
 
-async fn watchers(store: &dyn TableStore, table: &str, partition: &str) -> Result<Vec<(Watcher, Etag)>, Fault> {
+/// A watcher as it is stored.
+struct StoredWatcher {
+    watcher: Watcher,
+    /// Until when somebody of the group, whose connection ended, may come back.
+    away: i64,
+    etag: Etag,
+}
+
+async fn watchers(store: &dyn TableStore, table: &str, partition: &str) -> Result<Vec<StoredWatcher>, Fault> {
     let rows = rows_from(store, table, partition, WATCHERS).await?;
     let read = |row: StoredRow| {
         let unreadable = |what: &str| corrupt(partition, &row.key, what);
@@ -354,7 +371,7 @@ async fn watchers(store: &dyn TableStore, table: &str, partition: &str) -> Resul
             row: row.str("Row").map(str::to_owned),
             operation: operation.ok_or_else(|| unreadable("Operation is missing"))?,
         };
-        Ok((watcher, row.etag))
+        Ok(StoredWatcher { watcher, away: row.int(AWAY).unwrap_or_default(), etag: row.etag })
     };
     rows.into_iter().map(read).collect()
 }
@@ -408,13 +425,24 @@ pub(super) async fn expire(store: &dyn TableStore, table: &str, partition: &str,
     let Some(watch) = Watch::of_row(partition, &row)? else { return Ok(()) };
     // No watcher lasts longer than the head says.
     let stale = watchers(store, table, partition).await?.into_iter().take(20);
-    let also = stale.map(|(watcher, tag)| Operation::Delete(format!("{WATCHERS}{}", watcher.group), Some(tag)));
+    let also = stale.map(|StoredWatcher { watcher, etag, .. }| {
+        Operation::Delete(format!("{WATCHERS}{}", watcher.group), Some(etag))
+    });
     end(store, table, partition, &row, watch, also.collect()).await.map(drop)
 }
 
 /// The groups of those who watch something in these rows of a partition, before the rows are deleted.
 pub(super) fn groups(rows: &[(String, StoredRow)]) -> impl Iterator<Item = &str> {
     rows.iter().filter_map(|(_, row)| row.key.strip_prefix(WATCHERS))
+}
+
+/// How somebody ceased to watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// They said so.
+    Unsubscribed,
+    /// Their connection ended: they may come back, and then want what they missed.
+    Disconnected,
 }
 
 /// What a watcher begins with.
@@ -489,7 +517,10 @@ impl Watches {
                 }
                 there => {
                     let write = match there {
-                        Some(there) => Operation::Replace(row.clone(), there.etag),
+                        Some(there) => {
+                            let away = there.int(AWAY).map(|away| row.clone().with(AWAY, away));
+                            Operation::Replace(away.unwrap_or_else(|| row.clone()), there.etag)
+                        }
                         None => Operation::Insert(row.clone()),
                     };
                     [vec![write], self.prolong(topic, until).await?].concat()
@@ -568,11 +599,18 @@ impl Watches {
         Ok(Some(changes))
     }
 
-    /// Ends a watch if nobody is in its group any more.
+    /// Ends a watch if nobody is in its group any more: at once, or, if the connection of somebody of the group ended within
+    /// [`RESUME`], with that time.
     ///
     /// # Errors
     /// A store or a hub that is away: the watch then ends with its time.
-    pub async fn leave(&self, topic: &Topic, group: &str, hub: &dyn LiveHub) -> Result<(), Fault> {
+    pub async fn leave(
+        &self,
+        topic: &Topic,
+        group: &str,
+        departure: Departure,
+        hub: &dyn LiveHub,
+    ) -> Result<(), Fault> {
         let (store, key) = (&*self.store, format!("{WATCHERS}{group}"));
         for conflict in 0..=MAX_CONFLICTS {
             if conflict > 0 {
@@ -580,19 +618,40 @@ impl Watches {
             }
             let (watch, head) = self.head(topic).await?;
             let all = watchers(store, &topic.table, &topic.partition).await?;
-            let Some((_, tag)) = all.iter().find(|(watcher, _)| watcher.group == group) else { return Ok(()) };
-            // Asked after the rows were read: whoever joins now writes its row later, so that its tag is another one.
-            if hub.has_members(group).await? {
+            let Some(StoredWatcher { watcher, away: known, etag }) =
+                all.iter().find(|stored| stored.watcher.group == group)
+            else {
                 return Ok(());
-            }
-            let delete = Operation::Delete(key.clone(), Some(tag.clone()));
-            let ended = match (watch, head) {
-                (Some(watch), Some(head)) if all.len() == 1 && watch.until != 0 => {
-                    end(store, &topic.table, &topic.partition, &head, watch, vec![delete]).await?
-                }
-                _ => written(store.transact(&topic.table, &topic.partition, &[delete]).await)?,
             };
-            if ended {
+            let now = self.clock.now().unix_timestamp();
+            let back = now + RESUME.as_secs() as i64;
+            let away = match departure {
+                Departure::Disconnected if *known < back => (back + AWAY_STEP - 1) / AWAY_STEP * AWAY_STEP,
+                _ => *known,
+            };
+            // Asked after the rows were read: whoever joins now writes its row later, so that its tag is another one.
+            let is_empty = !hub.has_members(group).await?;
+            let mark = Row::new(key.as_str()).with(AWAY, away);
+            let delete = Operation::Delete(key.clone(), Some(etag.clone()));
+            let operations = match (watch.filter(|watch| watch.until != 0), head) {
+                _ if !is_empty && away == *known => return Ok(()),
+                _ if !is_empty => vec![Operation::Merge(mark, etag.clone())],
+                (Some(_), Some(_)) if away > now && watcher.until == away => return Ok(()),
+                (Some(watch), Some(head)) if away > now => {
+                    let others = all.iter().filter(|other| other.watcher.group != group);
+                    let until = others.map(|other| other.watcher.until).fold(away, i64::max);
+                    let watch = Watch { until, ..watch }.write(Row::new(topic.head.as_str()));
+                    vec![Operation::Merge(mark.with("Until", away), etag.clone()), Operation::Merge(watch, head.etag)]
+                }
+                (Some(watch), Some(head)) if all.len() == 1 => {
+                    match end(store, &topic.table, &topic.partition, &head, watch, vec![delete]).await? {
+                        true => return Ok(()),
+                        false => continue,
+                    }
+                }
+                _ => vec![delete],
+            };
+            if written(store.transact(&topic.table, &topic.partition, &operations).await)? {
                 return Ok(());
             }
         }

@@ -35,7 +35,9 @@ pub use generation::{
     GENERATIONS_TABLE, Generation, Phase, Rebuild, RebuildFailure, SourceProgress, ViewState, find_state, is_same_view,
     read_state,
 };
-pub use live::{Change, ChangedRow, KEPT, Push, SUBSCRIPTIONS_TABLE, Start, Topic, WatchError, Watcher, Watches};
+pub use live::{
+    Change, ChangedRow, Departure, KEPT, Push, RESUME, SUBSCRIPTIONS_TABLE, Start, Topic, WatchError, Watcher, Watches,
+};
 pub use reader::{Listing, ViewReader};
 
 use crate::cloud_event::CloudEvent;

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use skein_core::handler::Delivery;
 use skein_core::ports::{Clock as _, HubAccess, LiveHub, SendError, TableStore};
-use skein_core::views::{Change, KEPT, Push, Start, ViewReader, ViewsHandler, WatchError, Watcher, Watches};
+use skein_core::views::{
+    Change, Departure, KEPT, Push, RESUME, Start, ViewReader, ViewsHandler, WatchError, Watcher, Watches,
+};
 use skein_core::{Fault, Partitioning, Projection, Source, Touch};
 
 use super::{Numbers, Owners, PurseRow, Purses, Read, Reading, balance};
@@ -373,10 +375,10 @@ pub async fn a_watch_ends_with_its_last_watcher(store: Arc<dyn TableStore>) {
     let owners = watches.topic::<LiveOwners>(owner, None).await.expect("live");
     let purses = watches.topic::<LivePurses>(purse, None).await.expect("live");
     let (alone, crowd) = (Hub::default(), Hub { members: true, ..Hub::default() });
-    watches.leave(&owners, "left-1", &crowd).await.expect("left");
+    watches.leave(&owners, "left-1", Departure::Unsubscribed, &crowd).await.expect("left");
     live.receive(&next()).await;
     assert_eq!(live.pushes.take("left-1").len(), 2, "somebody is still there");
-    watches.leave(&owners, "left-1", &alone).await.expect("left");
+    watches.leave(&owners, "left-1", Departure::Unsubscribed, &alone).await.expect("left");
     live.receive(&next()).await;
     assert_eq!((live.pushes.take("left-1").len(), live.pushes.take("left-2").len()), (0, 3));
 
@@ -389,16 +391,19 @@ pub async fn a_watch_ends_with_its_last_watcher(store: Arc<dyn TableStore>) {
             // The next look finds who has come.
             let found = Hub { members: true, ..Hub::default() };
             let first = std::sync::atomic::AtomicBool::new(true);
-            watches.leave(&owners, leaver, &Turning { first, before: hub, after: found }).await.expect("left");
+            watches
+                .leave(&owners, leaver, Departure::Unsubscribed, &Turning { first, before: hub, after: found })
+                .await
+                .expect("left");
         } else {
-            watches.leave(&owners, leaver, &hub).await.expect("left");
+            watches.leave(&owners, leaver, Departure::Unsubscribed, &hub).await.expect("left");
         }
         live.receive(&next()).await;
         assert_eq!(live.pushes.take("left-4").len(), 1, "{newcomer} is told");
     }
     let Start::Now { number: old, .. } = watches.start(&owners, None).await.expect("started") else { panic!("now") };
-    watches.leave(&owners, "left-4", &alone).await.expect("left");
-    watches.leave(&purses, "left-3", &alone).await.expect("left");
+    watches.leave(&owners, "left-4", Departure::Unsubscribed, &alone).await.expect("left");
+    watches.leave(&purses, "left-3", Departure::Unsubscribed, &alone).await.expect("left");
     live.pushes.take("left-3");
     live.reading.store.all_calls();
     live.receive(&next()).await;
@@ -414,6 +419,92 @@ pub async fn a_watch_ends_with_its_last_watcher(store: Arc<dyn TableStore>) {
     }
     live.receive(&next()).await;
     assert_eq!(live.pushes.take("left-4").len(), 1);
+}
+
+/// Who lost the connection hears, on coming back in time, of each change that happened while nobody was there: whatever
+/// others do meanwhile.
+pub async fn who_comes_back_in_time_has_missed_nothing(store: Arc<dyn TableStore>) {
+    let live = Live::new(&store);
+    let (purse, owner) = ("back", "back owner");
+    let (watches, nobody) = (live.watches(), Hub::default());
+    let sequence = std::sync::atomic::AtomicU64::new(0);
+    let next = || balance(purse, owner, sequence.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1, 1);
+    let wait = |time: Duration| live.clock.advance_to(live.clock.now() + time);
+    let purses = watches.topic::<LivePurses>(purse, Some("purse")).await.expect("live");
+    let owners = watches.topic::<LiveOwners>(owner, Some("all")).await.expect("live");
+    let both = [(&purses, "back-purse", "purse"), (&owners, "back-owner", "all")];
+    live.watch::<LivePurses>("back-purse", purse, Some("purse")).await;
+    live.watch::<LiveOwners>("back-owner", owner, Some("all")).await;
+    live.receive(&next()).await;
+    let mut last = Vec::new();
+    for (topic, ..) in both {
+        let Start::Now { number, .. } = watches.start(topic, None).await.expect("started") else { panic!("now") };
+        last.push(number);
+    }
+    for meanwhile in ["nothing", "others join", "others leave", "others go", "time"] {
+        for (topic, group, row) in both {
+            if meanwhile == "others leave" {
+                // One is away while another one is still there.
+                let crowd = Hub { members: true, ..Hub::default() };
+                watches.leave(topic, group, Departure::Disconnected, &crowd).await.expect("left");
+                watches.leave(topic, group, Departure::Unsubscribed, &nobody).await.expect("left");
+                continue;
+            }
+            watches.leave(topic, group, Departure::Disconnected, &nobody).await.expect("left");
+            if meanwhile == "others join" || meanwhile == "others go" {
+                let other = live.watcher(&format!("{group}-other"), None);
+                watches.watch(topic, &other).await.expect("watched");
+                watches.leave(topic, &other.group, Departure::Unsubscribed, &nobody).await.expect("left");
+            }
+            if meanwhile == "others go" {
+                let same = live.watcher(group, Some(row));
+                watches.watch(topic, &same).await.expect("watched");
+                watches.leave(topic, group, Departure::Unsubscribed, &nobody).await.expect("left");
+            }
+        }
+        live.receive(&next()).await;
+        if meanwhile == "time" {
+            wait(RESUME);
+        }
+        live.receive(&next()).await;
+        for (at, (topic, group, row)) in both.into_iter().enumerate() {
+            watches.watch(topic, &live.watcher(group, Some(row))).await.expect("watched");
+            let start = watches.start(topic, Some(last[at])).await.expect("started");
+            let Start::Missed(missed) = start else { panic!("{meanwhile}: {start:?}") };
+            let numbers: Vec<u64> = missed.iter().map(|change| change.number).collect();
+            assert_eq!(numbers, [last[at] + 1, last[at] + 2], "{meanwhile}: {group}");
+            last[at] += 2;
+        }
+    }
+    // Whoever is back is not ended with the time of those who are away.
+    wait(RESUME + Duration::from_secs(200));
+    live.pushes.take("back-purse");
+    live.receive(&next()).await;
+    assert_eq!(live.pushes.take("back-purse").len(), 1);
+
+    // Nobody came back: the watch ends with the time in which they might have.
+    for (topic, group, _) in both {
+        watches.leave(topic, group, Departure::Disconnected, &nobody).await.expect("left");
+    }
+    wait(RESUME + Duration::from_secs(200));
+    live.receive(&next()).await;
+    live.reading.store.all_calls();
+    live.receive(&next()).await;
+    let keeps = |call: &Call| matches!(call, Call::Transact(keys) if keys.iter().any(|key| key.starts_with("H~")));
+    let calls = live.reading.store.all_calls();
+    assert!(!calls.iter().any(keeps) && !calls.contains(&Call::Get("V~".into())), "{calls:?}");
+    // Away for too long, they see what is so now.
+    for (at, (topic, group, row)) in both.into_iter().enumerate() {
+        watches.watch(topic, &live.watcher(group, Some(row))).await.expect("watched");
+        let start = watches.start(topic, Some(last[at])).await.expect("started");
+        assert!(matches!(start, Start::Now { .. }), "{start:?}");
+        // Whoever was away is so no longer: the last one who says so ends the watch.
+        watches.leave(topic, group, Departure::Unsubscribed, &nobody).await.expect("left");
+    }
+    live.reading.store.all_calls();
+    live.receive(&next()).await;
+    let calls = live.reading.store.all_calls();
+    assert!(!calls.iter().any(keeps) && !calls.contains(&Call::Get("V~".into())), "{calls:?}");
 }
 
 /// A hub that answers otherwise the second time.
