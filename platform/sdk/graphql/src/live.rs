@@ -24,9 +24,9 @@
 //!   lost: subscribe again, with `resume`. Messages may overtake the answer to `subscribe`.
 //! - `renew` with `{"group"}`: subscribe again.
 //!
-//! It ends a subscription by calling `complete` with its id. One whose connection ends without a word may come back and resume
-//! for [`RESUME`](skein_core::views::RESUME), whether or not anybody else followed the same meanwhile; later, what is so is told
-//! as at the beginning.
+//! It ends a subscription by calling `complete` with its id. Whoever lost the connection may come back and resume for
+//! [`RESUME`](skein_core::views::RESUME), whether or not anybody else follows the same meanwhile; later, what is so is told as at
+//! the beginning.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,11 +43,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use skein_core::ports::{Clock, HubAccess, LiveHub, SendError, TableStore};
+use skein_core::ports::{Clock, HubAccess, LiveHub, SendError, TableStore, TransactError};
 use skein_core::table::{Operation, Range, Row, StoredRow, Sweep};
-use skein_core::views::{
-    Change, ChangedRow, Departure, Push, SUBSCRIPTIONS_TABLE, Start, Topic, WatchError, Watcher, Watches,
-};
+use skein_core::views::{Change, ChangedRow, Push, SUBSCRIPTIONS_TABLE, Start, Topic, WatchError, Watcher, Watches};
 use skein_core::{Fault, Principal, Projection, Trace};
 use uuid::Uuid;
 
@@ -251,6 +249,21 @@ struct Kept {
     group: String,
 }
 
+impl Kept {
+    fn of(row: &StoredRow) -> Option<Self> {
+        serde_json::from_str(row.str("Subscription")?).ok()
+    }
+
+    fn row(&self, key: &str) -> Result<Row, Fault> {
+        let json = serde_json::to_string(self).map_err(|error| Fault::permanent("ENCODING", error))?;
+        Ok(Row::new(key).with("Subscription", json))
+    }
+
+    fn ended(&self) -> Result<Row, Fault> {
+        self.row(&format!("{ENDED_ROWS}{}", self.group))
+    }
+}
+
 /// The subscriptions of a service: the other half of an [`crate::Endpoint`].
 pub struct Subscriptions<Q: ObjectType + 'static, M: ObjectType + 'static> {
     api: Api<Q, M>,
@@ -274,6 +287,10 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Clone for Subscriptions<Q
 
 const SESSION_ROW: &str = "C~";
 const SUBSCRIPTION_ROWS: &str = "S~";
+/// What was followed and is so no longer, by group: swept with the connection.
+const ENDED_ROWS: &str = "E~";
+/// The most rows that are swept at once.
+const MAX_SWEPT: u32 = 40;
 
 impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
     /// The subscriptions of a schema over the query store that its live views are in.
@@ -358,8 +375,13 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
         }
         // Written first: whatever follows is found, and ended, with the connection.
         let kept = Kept { topic: topic.clone(), group: group.clone() };
-        self.keep(user, id, &kept).await?;
         let replaced = known.iter().find(|(known, old)| known == id && old.group != group);
+        let mut writes = vec![Operation::Put(kept.row(&format!("{SUBSCRIPTION_ROWS}{id}"))?)];
+        if let Some((_, old)) = replaced {
+            writes.push(Operation::Put(old.ended()?));
+        }
+        // Written twice, it is the same.
+        self.store.transact(SUBSCRIPTIONS_TABLE, user, &writes).await.map_err(Fault::from)?;
         if let Some((_, old)) = replaced
             && !known.iter().any(|(known, other)| known != id && other.group == old.group)
         {
@@ -487,14 +509,6 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
         URL_SAFE_NO_PAD.encode(hash.finalize())
     }
 
-    async fn keep(&self, user: &str, id: &str, kept: &Kept) -> Result<(), Fault> {
-        let json = serde_json::to_string(kept).map_err(|error| Fault::permanent("ENCODING", error))?;
-        let row = Row::new(format!("{SUBSCRIPTION_ROWS}{id}")).with("Subscription", json);
-        // Written twice, it is the same.
-        self.store.transact(SUBSCRIPTIONS_TABLE, user, &[Operation::Put(row)]).await?;
-        Ok(())
-    }
-
     async fn kept(&self, user: &str) -> Result<Vec<(String, Kept)>, Fault> {
         let range = Range {
             partition: user.to_owned(),
@@ -513,10 +527,10 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
         }
     }
 
-    /// Leaves a group, and ends its watch if nobody is left.
+    /// Leaves a group, whose watch ends soon if nobody is left.
     async fn quit(&self, user: &str, kept: &Kept) -> Result<(), Fault> {
         self.hub.leave(&kept.group, user).await?;
-        self.watches.leave(&kept.topic, &kept.group, Departure::Unsubscribed, &*self.hub).await
+        self.watches.leave(&kept.topic, &kept.group, &*self.hub).await
     }
 
     /// Ends a subscription of a connection. One that is not known has ended already.
@@ -532,7 +546,9 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
         if !known.iter().any(|(other, same)| other != id && same.group == kept.group) {
             self.quit(user, kept).await?;
         }
-        self.forget(user, vec![format!("{SUBSCRIPTION_ROWS}{id}")]).await?;
+        let key = format!("{SUBSCRIPTION_ROWS}{id}");
+        let operations = [Operation::Delete(key, None), Operation::Put(kept.ended()?)];
+        gone_already(self.store.transact(SUBSCRIPTIONS_TABLE, user, &operations).await)?;
         Ok(())
     }
 
@@ -547,38 +563,39 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Subscriptions<Q, M> {
         }
         let kept = self.kept(user).await?;
         self.hub.leave_all(user).await?;
-        let mut keys = vec![SESSION_ROW.to_owned()];
-        for (id, kept) in kept {
-            self.watches.leave(&kept.topic, &kept.group, Departure::Disconnected, &*self.hub).await?;
-            keys.push(format!("{SUBSCRIPTION_ROWS}{id}"));
+        for (_, kept) in kept {
+            self.watches.leave(&kept.topic, &kept.group, &*self.hub).await?;
         }
-        self.forget(user, keys).await?;
+        self.forget(user, SESSION_ROW).await?;
         self.sweep().await
     }
 
-    /// Removes what is left of connections that are over and of which nobody told: at most a page of it. Users are in the
-    /// order of their ends, so that nothing else is read.
+    /// Removes what is left of connections that have been over for two hours, and of what they followed: at most
+    /// [`MAX_SWEPT`] rows. Users are in the order of their ends, so that nothing else is read.
     async fn sweep(&self) -> Result<(), Fault> {
         let to = hour(self.now() - 2 * 3600);
-        let sweep = Sweep { from: " ".to_owned(), to, row: None, top: 100 };
+        let sweep = Sweep { from: " ".to_owned(), to, row: None, top: MAX_SWEPT };
         let page = self.store.sweep(SUBSCRIPTIONS_TABLE, &sweep, None).await?;
+        let followed: BTreeMap<String, Kept> =
+            page.rows.iter().filter_map(|(_, row)| Kept::of(row)).map(|kept| (kept.group.clone(), kept)).collect();
+        for (group, kept) in followed {
+            match self.watches.leave(&kept.topic, &group, &*self.hub).await {
+                // One that nobody can read keeps no other one from being swept.
+                Err(fault) if !fault.is_transient() => {
+                    tracing::warn!(group, %fault, "what was followed cannot be swept")
+                }
+                left => left?,
+            }
+        }
         for (user, row) in page.rows {
-            self.forget(&user, vec![row.key]).await?;
+            self.forget(&user, &row.key).await?;
         }
         Ok(())
     }
 
-    async fn forget(&self, user: &str, keys: Vec<String>) -> Result<(), Fault> {
-        for key in keys {
-            let delete = [Operation::Delete(key, None)];
-            match self.store.transact(SUBSCRIPTIONS_TABLE, user, &delete).await {
-                Ok(_) => {}
-                // Gone already.
-                Err(skein_core::ports::TransactError::Conflict(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+    async fn forget(&self, user: &str, key: &str) -> Result<(), Fault> {
+        let delete = [Operation::Delete(key.to_owned(), None)];
+        gone_already(self.store.transact(SUBSCRIPTIONS_TABLE, user, &delete).await)
     }
 
     async fn send(&self, group: &str, target: &str, message: &Value) -> Result<(), SendError> {
@@ -614,6 +631,14 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Push for Subscriptions<Q,
 
     async fn renew(&self, group: &str) -> Result<(), Fault> {
         Ok(self.send(group, "renew", &json!({"group": group})).await?)
+    }
+}
+
+/// Whether a row was removed, now or before.
+fn gone_already<T>(removed: Result<T, TransactError>) -> Result<(), Fault> {
+    match removed {
+        Ok(_) | Err(TransactError::Conflict(_)) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -653,8 +678,7 @@ fn check_id(id: &str) -> Result<(), ApiError> {
 }
 
 fn subscription(row: &StoredRow) -> Option<(String, Kept)> {
-    let id = row.key.strip_prefix(SUBSCRIPTION_ROWS)?;
-    Some((id.to_owned(), serde_json::from_str(row.str("Subscription")?).ok()?))
+    Some((row.key.strip_prefix(SUBSCRIPTION_ROWS)?.to_owned(), Kept::of(row)?))
 }
 
 /// The one field of the operation.

@@ -272,26 +272,49 @@ async fn a_token_that_is_about_to_end_begins_no_session() {
     }
 }
 
-/// What nobody ended goes with the end of another connection, once its time is over.
+/// What is left of a connection, and of what it followed, goes with the end of another one, two hours later.
 #[tokio::test]
 async fn what_is_left_of_connections_is_swept() {
     let live = Live::new().await;
-    let rows = async || {
-        let sweep = Sweep { from: " ".into(), to: "~".into(), row: None, top: 1_000 };
-        let page = live.store.sweep(SUBSCRIPTIONS_TABLE, &sweep, None).await.expect("a page");
-        page.rows.into_iter().map(|(user, _)| user).collect::<Vec<_>>()
+    let rows = async |table: &str| {
+        let sweep = Sweep { from: " ".into(), to: "~~".into(), row: None, top: 1_000 };
+        live.store.sweep(table, &sweep, None).await.expect("a page").rows
+    };
+    let connections = async || rows(SUBSCRIPTIONS_TABLE).await.into_iter().map(|(user, _)| user).collect::<Vec<_>>();
+    let followed = async || {
+        let rows = rows("orders").await.into_iter().map(|(_, row)| row.key);
+        rows.filter(|key| key.starts_with("W~") || key.starts_with("H~")).count()
     };
     let gone = live.connect(&customer("ann")).await;
     live.subscribe(&gone, "1", ORDER).await;
+    live.place("7", "ann").await;
+    // Another one is ended by a word, and yet another one replaced.
+    live.subscribe(&gone, "2", r#"subscription { order(id: "8") { status } }"#).await;
+    live.invoke(&gone, "complete", json!(["2"])).await;
+    live.subscribe(&gone, "3", r#"subscription { order(id: "9") { status } }"#).await;
+    live.subscribe(&gone, "3", r#"subscription { order(id: "10") { status } }"#).await;
+    assert_eq!(followed().await, 5, "four watchers and a change");
     live.wait(3 * 3600);
     let (ends, stays) = (live.connect(&customer("bob")).await, live.connect(&customer("cora")).await);
     live.subscribe(&ends, "1", ORDER).await;
-    let mut all = vec![gone.clone(), gone, ends.clone(), ends.clone(), stays.clone()];
+    // Its session; what it follows, and what it followed.
+    let mut all = vec![&gone; 5];
+    all.extend([&ends, &ends, &stays]);
     all.sort();
-    assert_eq!(rows().await, all);
-    let ended = live.upstream(HUB, &ends, ["connections", "disconnected"], &json!({"Type": 11})).await;
-    assert_eq!(ended.0, 204, "{}", ended.1);
-    assert_eq!(rows().await, [stays]);
+    assert_eq!(connections().await.iter().collect::<Vec<_>>(), all);
+    let disconnect = async |user: &str| {
+        let ended = live.upstream(HUB, user, ["connections", "disconnected"], &json!({"Type": 11})).await;
+        assert_eq!(ended.0, 204, "{}", ended.1);
+    };
+    disconnect(&ends).await;
+    let mut left = vec![&ends, &stays];
+    left.sort();
+    assert_eq!(connections().await.iter().collect::<Vec<_>>(), left);
+    assert_eq!(followed().await, 2, "bob may come back, and the change is kept for him");
+    live.wait(3 * 3600);
+    let last = live.connect(&customer("dora")).await;
+    disconnect(&last).await;
+    assert_eq!((connections().await, followed().await), (Vec::<String>::new(), 0));
 }
 
 #[tokio::test]

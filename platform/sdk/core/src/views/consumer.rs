@@ -442,7 +442,7 @@ impl<'a, P: Projection> Fold<'a, P> {
             let watch = match watch.map(|watch| (watch, watch.state(&*self.shared.clock))) {
                 Some((watch, State::Watched)) => Some(watch),
                 Some((_, State::Over)) => {
-                    live::expire(store, P::TABLE, &partition, HEAD).await?;
+                    live::expire(store, &*self.shared.clock, P::TABLE, &partition, HEAD).await?;
                     continue;
                 }
                 Some((_, State::Nobody)) | None => None,
@@ -511,7 +511,7 @@ impl<'a, P: Projection> Fold<'a, P> {
         let watch = match cursor.watch.filter(|_| P::LIVE).map(|watch| (watch, watch.state(&*self.shared.clock))) {
             Some((watch, State::Watched)) => Some(watch),
             Some((_, State::Over)) => {
-                live::expire(store, P::TABLE, &cursor.partition, &head).await?;
+                live::expire(store, &*self.shared.clock, P::TABLE, &cursor.partition, &head).await?;
                 return Err(Step::Again);
             }
             Some((_, State::Nobody)) | None => None,

@@ -5,7 +5,7 @@
 //! keeps the change itself, the last [`KEPT`] of them. Only then is it pushed, in the order of the numbers; how far that
 //! came is written afterwards. So what is pushed is what the transaction wrote, a crash before the push repeats it, and
 //! whoever was away asks for what follows the last number that it has. A watch goes on for [`RESUME`] after the last
-//! connection of those who watch has ended, since they may come back; it ends at once where they said that they went.
+//! watcher has left, since those whose connections were lost may come back.
 //!
 //! Whether somebody watches is told by a row that is read or written anyway, the head:
 //!
@@ -19,7 +19,7 @@
 //! | head | `Watched` until when, `Version` the last number, `Since` the number after which all are kept, `Pushed` |
 //! | `N~` | nothing: nobody watches |
 //! | `H~{number % 64}` | a change |
-//! | `W~{group}` | a watcher: `Until` when, of which row, and its operation; `Away` until when one who is away may come back |
+//! | `W~{group}` | a watcher: `Until` when, of which row, and its operation |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,16 +42,17 @@ use crate::table::{Etag, MAX_ROW_BYTES, Operation, Range, Row, StoredRow};
 pub const KEPT: u64 = 64;
 /// The table of the connections of those who watch, in the query store.
 pub const SUBSCRIPTIONS_TABLE: &str = "subscriptions";
-/// How long after the end of its connection somebody who watches may come back without having missed anything, as long as
-/// no more than [`KEPT`] changes were made.
+/// How long changes go on being kept when nobody is left: whoever comes back by then has missed nothing, as long as no more
+/// than [`KEPT`] changes were made.
 pub const RESUME: Duration = Duration::from_secs(300);
 /// How long after its end a watch still counts, in seconds: the clocks of two processes differ.
 const MARGIN: i64 = 120;
 /// Ends of watches are rounded up to this many seconds, so that the head is not written for each watcher.
 const STEP: i64 = 900;
-/// Ends of the time in which somebody may come back are rounded up to this many seconds, so that the row is not written for
-/// each connection that ends.
-const AWAY_STEP: i64 = 60;
+/// Ends of watches that nobody is left of are rounded up to this many seconds.
+const RESUME_STEP: i64 = 60;
+/// The most watchers that are removed in one transaction.
+const MAX_REMOVED: usize = 20;
 
 /// The head of a partition with many sources.
 pub(super) const HEAD: &str = "V~";
@@ -59,7 +60,6 @@ pub(super) const HEAD: &str = "V~";
 pub(super) const NOBODY: &str = "N~";
 const WATCHERS: &str = "W~";
 const HISTORY: &str = "H~";
-const AWAY: &str = "Away";
 
 /// What somebody watches: a partition of a view, or one row of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,7 +194,7 @@ impl Watch {
     pub(super) fn state(self, clock: &dyn Clock) -> State {
         match self.until {
             0 => State::Nobody,
-            until if until.saturating_add(MARGIN) <= clock.now().unix_timestamp() => State::Over,
+            until if is_over(until, clock.now().unix_timestamp()) => State::Over,
             _ => State::Watched,
         }
     }
@@ -280,7 +280,7 @@ impl Outbox {
         let watchers = watchers(store, table, &partition).await?;
         let now = shared.clock.now().unix_timestamp();
         let watchers: Vec<&Watcher> =
-            watchers.iter().map(|stored| &stored.watcher).filter(|watcher| watcher.until + MARGIN > now).collect();
+            watchers.iter().map(|(watcher, _)| watcher).filter(|watcher| !is_over(watcher.until, now)).collect();
         let is_next = change.as_ref().is_some_and(|change| change.number == watch.pushed + 1);
         let changes = match change {
             Some(change) if is_next => vec![change],
@@ -352,15 +352,7 @@ async fn rows_from(
     }
 }
 
-/// A watcher as it is stored.
-struct StoredWatcher {
-    watcher: Watcher,
-    /// Until when somebody of the group, whose connection ended, may come back.
-    away: i64,
-    etag: Etag,
-}
-
-async fn watchers(store: &dyn TableStore, table: &str, partition: &str) -> Result<Vec<StoredWatcher>, Fault> {
+async fn watchers(store: &dyn TableStore, table: &str, partition: &str) -> Result<Vec<(Watcher, Etag)>, Fault> {
     let rows = rows_from(store, table, partition, WATCHERS).await?;
     let read = |row: StoredRow| {
         let unreadable = |what: &str| corrupt(partition, &row.key, what);
@@ -371,9 +363,38 @@ async fn watchers(store: &dyn TableStore, table: &str, partition: &str) -> Resul
             row: row.str("Row").map(str::to_owned),
             operation: operation.ok_or_else(|| unreadable("Operation is missing"))?,
         };
-        Ok(StoredWatcher { watcher, away: row.int(AWAY).unwrap_or_default(), etag: row.etag })
+        Ok((watcher, row.etag))
     };
     rows.into_iter().map(read).collect()
+}
+
+/// The writes that remove watchers, unless somebody joins them.
+fn removals(watchers: &[(Watcher, Etag)]) -> Vec<Operation> {
+    let remove =
+        |(watcher, tag): &(Watcher, Etag)| Operation::Delete(format!("{WATCHERS}{}", watcher.group), Some(tag.clone()));
+    watchers.iter().map(remove).collect()
+}
+
+/// Watchers of whom some are over: the others, and at most [`MAX_REMOVED`] of those that are over; more of them are removed.
+async fn sorted_out(
+    store: &dyn TableStore,
+    table: &str,
+    partition: &str,
+    now: i64,
+) -> Result<(Vec<(Watcher, Etag)>, Vec<(Watcher, Etag)>), Fault> {
+    let all = watchers(store, table, partition).await?;
+    let (mut over, lasting): (Vec<_>, Vec<_>) = all.into_iter().partition(|(watcher, _)| is_over(watcher.until, now));
+    while over.len() > MAX_REMOVED {
+        let some = over.split_off(over.len() - MAX_REMOVED);
+        // One that somebody joins meanwhile stays, and the others of these with it, until somebody looks again.
+        written(store.transact(table, partition, &removals(&some)).await)?;
+    }
+    Ok((lasting, over))
+}
+
+/// Whether the time until then is over for every process.
+fn is_over(until: i64, now: i64) -> bool {
+    until.saturating_add(MARGIN) <= now
 }
 
 /// The changes that are kept, in the order of their numbers.
@@ -419,30 +440,33 @@ fn written<T>(result: Result<T, TransactError>) -> Result<bool, Fault> {
     }
 }
 
-/// Ends a watch whose time is over, if nobody else is at it. Whoever asks reads again.
-pub(super) async fn expire(store: &dyn TableStore, table: &str, partition: &str, head: &str) -> Result<(), Fault> {
+/// Ends a watch whose time is over, unless somebody watches again. Whoever asks reads again.
+pub(super) async fn expire(
+    store: &dyn TableStore,
+    clock: &dyn Clock,
+    table: &str,
+    partition: &str,
+    head: &str,
+) -> Result<(), Fault> {
     let Some(row) = store.get(table, partition, head).await? else { return Ok(()) };
     let Some(watch) = Watch::of_row(partition, &row)? else { return Ok(()) };
-    // No watcher lasts longer than the head says.
-    let stale = watchers(store, table, partition).await?.into_iter().take(20);
-    let also = stale.map(|StoredWatcher { watcher, etag, .. }| {
-        Operation::Delete(format!("{WATCHERS}{}", watcher.group), Some(etag))
-    });
-    end(store, table, partition, &row, watch, also.collect()).await.map(drop)
+    if watch.state(clock) != State::Over {
+        return Ok(());
+    }
+    let (lasting, over) = sorted_out(store, table, partition, clock.now().unix_timestamp()).await?;
+    match lasting.iter().map(|(watcher, _)| watcher.until).max() {
+        None => end(store, table, partition, &row, watch, removals(&over)).await.map(drop),
+        // Somebody began by a head that was shortened at the same time, and has not seen it yet.
+        Some(until) => {
+            let longer = Watch { until, ..watch }.write(Row::new(head));
+            written(store.transact(table, partition, &[Operation::Merge(longer, row.etag)]).await).map(drop)
+        }
+    }
 }
 
 /// The groups of those who watch something in these rows of a partition, before the rows are deleted.
 pub(super) fn groups(rows: &[(String, StoredRow)]) -> impl Iterator<Item = &str> {
     rows.iter().filter_map(|(_, row)| row.key.strip_prefix(WATCHERS))
-}
-
-/// How somebody ceased to watch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Departure {
-    /// They said so.
-    Unsubscribed,
-    /// Their connection ended: they may come back, and then want what they missed.
-    Disconnected,
 }
 
 /// What a watcher begins with.
@@ -497,63 +521,54 @@ impl Watches {
     pub async fn watch(&self, topic: &Topic, watcher: &Watcher) -> Result<(), Fault> {
         let store = &*self.store;
         let key = format!("{WATCHERS}{}", watcher.group);
+        let needed = watcher.until.saturating_add(RESUME.as_secs() as i64);
         // Rounded up, so that most of those who join a group find it long enough.
-        let until = watcher.until.saturating_add(STEP - 1) / STEP * STEP;
+        let until = needed.saturating_add(STEP - 1) / STEP * STEP;
         let mut row = Row::new(key.as_str()).with("Until", until);
         if let Some(of) = &watcher.row {
             row = row.with("Row", of.as_str());
         }
         put_text(&mut row, "Operation", &watcher.operation);
-        for conflict in 0..=MAX_CONFLICTS {
-            if conflict > 0 {
-                give_way(&*self.clock, conflict).await;
+        let mut conflicts = 0;
+        while conflicts <= MAX_CONFLICTS {
+            if conflicts > 0 {
+                give_way(&*self.clock, conflicts).await;
             }
-            let there = store.get(&topic.table, &topic.partition, &key).await?;
-            // Whoever ends a watch has read these rows before it asked whether anybody is in the group: each write here
-            // gives one of them another tag.
-            let operations = match there {
-                Some(there) if there.int("Until").is_some_and(|there| there >= watcher.until) => {
-                    vec![Operation::Require(key.clone())]
-                }
-                there => {
-                    let write = match there {
-                        Some(there) => {
-                            let away = there.int(AWAY).map(|away| row.clone().with(AWAY, away));
-                            Operation::Replace(away.unwrap_or_else(|| row.clone()), there.etag)
-                        }
-                        None => Operation::Insert(row.clone()),
-                    };
-                    [vec![write], self.prolong(topic, until).await?].concat()
-                }
+            let is_long = |row: &Option<StoredRow>| {
+                row.as_ref().and_then(|row| row.int("Until")).is_some_and(|until| until >= needed)
             };
+            let mut there = store.get(&topic.table, &topic.partition, &key).await?;
+            let was_long = is_long(&there);
+            if was_long {
+                // Written and then read: whoever ends or shortens a watch has read these rows before it asked whether anybody
+                // is in the group, and writes them by their tags. What it wrote earlier is read here, and what it would write
+                // later fails, since this write gives the row another tag. Not written where the row is too short: of
+                // many who join, one prolongs it, and the others would keep it from that.
+                let require = [Operation::Require(key.clone())];
+                if !written(store.transact(&topic.table, &topic.partition, &require).await)? {
+                    conflicts += 1;
+                    continue;
+                }
+                there = store.get(&topic.table, &topic.partition, &key).await?;
+            }
+            let (watch, head) = self.head(topic).await?;
+            if was_long && is_long(&there) && watch.is_some_and(|watch| watch.until >= needed) {
+                return Ok(());
+            }
+            let write = match there {
+                Some(there) => Operation::Replace(row.clone(), there.etag),
+                None => Operation::Insert(row.clone()),
+            };
+            let (operations, is_certain) = prolong(topic, write, watch, head, until);
             match store.transact(&topic.table, &topic.partition, &operations).await {
-                Ok(_) => return Ok(()),
+                Ok(_) if is_certain => return Ok(()),
+                // The head may have been shortened since it was read, by somebody who did not see this row: looked at again.
+                Ok(_) => {}
                 Err(TransactError::Refused(error)) => return Err(error.into()),
-                Err(TransactError::Conflict(_) | TransactError::Unknown(_)) => {}
+                Err(TransactError::Conflict(_) | TransactError::Unknown(_)) => conflicts += 1,
             }
         }
         Err(busy(topic))
-    }
-
-    /// The writes after which the head says that somebody watches until then.
-    async fn prolong(&self, topic: &Topic, until: i64) -> Result<Vec<Operation>, Fault> {
-        let (watch, head) = self.head(topic).await?;
-        let old = watch.unwrap_or_default();
-        if old.until >= until {
-            return Ok(vec![Operation::Require(topic.head.clone())]);
-        }
-        // A watch whose time is over and that nobody ended has still kept every change.
-        let row = Watch { until, ..old }.write(Row::new(topic.head.as_str()));
-        let mut operations = vec![match head {
-            Some(head) => Operation::Merge(row, head.etag),
-            None if topic.has_many_sources() => Operation::Insert(row),
-            // A cursor that has seen nothing.
-            None => Operation::Insert(row.with("Epoch", 0_i64).with("Sequence", 0_i64)),
-        }];
-        if topic.has_many_sources() && watch.is_some_and(|watch| watch.until == 0) {
-            operations.push(Operation::Delete(NOBODY.to_owned(), None));
-        }
-        Ok(operations)
     }
 
     /// What a watcher begins with, once the watch has begun; `after` is the number that it had in the same group.
@@ -599,64 +614,77 @@ impl Watches {
         Ok(Some(changes))
     }
 
-    /// Ends a watch if nobody is in its group any more: at once, or, if the connection of somebody of the group ended within
-    /// [`RESUME`], with that time.
+    /// Lets a watch end in [`RESUME`] if nobody is in its group any more, and ends it where its time is over already.
     ///
     /// # Errors
     /// A store or a hub that is away: the watch then ends with its time.
-    pub async fn leave(
-        &self,
-        topic: &Topic,
-        group: &str,
-        departure: Departure,
-        hub: &dyn LiveHub,
-    ) -> Result<(), Fault> {
-        let (store, key) = (&*self.store, format!("{WATCHERS}{group}"));
+    pub async fn leave(&self, topic: &Topic, group: &str, hub: &dyn LiveHub) -> Result<(), Fault> {
+        let (store, Topic { table, partition, .. }) = (&*self.store, topic);
         for conflict in 0..=MAX_CONFLICTS {
             if conflict > 0 {
                 give_way(&*self.clock, conflict).await;
             }
             let (watch, head) = self.head(topic).await?;
-            let all = watchers(store, &topic.table, &topic.partition).await?;
-            let Some(StoredWatcher { watcher, away: known, etag }) =
-                all.iter().find(|stored| stored.watcher.group == group)
-            else {
-                return Ok(());
-            };
+            if watch.is_some_and(|watch| watch.state(&*self.clock) == State::Over) {
+                return expire(store, &*self.clock, table, partition, &topic.head).await;
+            }
             let now = self.clock.now().unix_timestamp();
-            let back = now + RESUME.as_secs() as i64;
-            let away = match departure {
-                Departure::Disconnected if *known < back => (back + AWAY_STEP - 1) / AWAY_STEP * AWAY_STEP,
-                _ => *known,
-            };
+            let (lasting, over) = sorted_out(store, table, partition, now).await?;
+            if !over.is_empty() {
+                written(store.transact(table, partition, &removals(&over)).await)?;
+            }
+            let mine = lasting.iter().find(|(watcher, _)| watcher.group == group);
+            // Rounded up, so that most of those who leave after the last one have nothing to write.
+            let until = (now + RESUME.as_secs() as i64 + RESUME_STEP - 1) / RESUME_STEP * RESUME_STEP;
+            let Some((_, tag)) = mine.filter(|(watcher, _)| watcher.until > until) else { return Ok(()) };
             // Asked after the rows were read: whoever joins now writes its row later, so that its tag is another one.
-            let is_empty = !hub.has_members(group).await?;
-            let mark = Row::new(key.as_str()).with(AWAY, away);
-            let delete = Operation::Delete(key.clone(), Some(etag.clone()));
-            let operations = match (watch.filter(|watch| watch.until != 0), head) {
-                _ if !is_empty && away == *known => return Ok(()),
-                _ if !is_empty => vec![Operation::Merge(mark, etag.clone())],
-                (Some(_), Some(_)) if away > now && watcher.until == away => return Ok(()),
-                (Some(watch), Some(head)) if away > now => {
-                    let others = all.iter().filter(|other| other.watcher.group != group);
-                    let until = others.map(|other| other.watcher.until).fold(away, i64::max);
-                    let watch = Watch { until, ..watch }.write(Row::new(topic.head.as_str()));
-                    vec![Operation::Merge(mark.with("Until", away), etag.clone()), Operation::Merge(watch, head.etag)]
-                }
-                (Some(watch), Some(head)) if all.len() == 1 => {
-                    match end(store, &topic.table, &topic.partition, &head, watch, vec![delete]).await? {
-                        true => return Ok(()),
-                        false => continue,
-                    }
-                }
-                _ => vec![delete],
-            };
-            if written(store.transact(&topic.table, &topic.partition, &operations).await)? {
+            if hub.has_members(group).await? {
+                return Ok(());
+            }
+            let row = Row::new(format!("{WATCHERS}{group}")).with("Until", until);
+            let mut operations = vec![Operation::Merge(row, tag.clone())];
+            let others = lasting.iter().filter(|(other, _)| other.group != group);
+            let longest = others.map(|(other, _)| other.until).fold(until, i64::max);
+            if let (Some(watch), Some(head)) = (watch.filter(|watch| watch.until > longest), head) {
+                let shorter = Watch { until: longest, ..watch }.write(Row::new(topic.head.as_str()));
+                operations.push(Operation::Merge(shorter, head.etag));
+            }
+            if written(store.transact(table, partition, &operations).await)? {
                 return Ok(());
             }
         }
         Err(busy(topic))
     }
+}
+
+/// The writes after which a watcher is there and the head says that somebody watches until then, and whether nobody can have
+/// shortened the head meanwhile.
+fn prolong(
+    topic: &Topic,
+    watcher: Operation,
+    watch: Option<Watch>,
+    head: Option<StoredRow>,
+    until: i64,
+) -> (Vec<Operation>, bool) {
+    let old = watch.unwrap_or_default();
+    if old.until >= until {
+        return (vec![watcher, Operation::Require(topic.head.clone())], false);
+    }
+    // A watch whose time is over and that nobody ended has still kept every change.
+    let row = Watch { until, ..old }.write(Row::new(topic.head.as_str()));
+    let mut operations = vec![
+        watcher,
+        match head {
+            Some(head) => Operation::Merge(row, head.etag),
+            None if topic.has_many_sources() => Operation::Insert(row),
+            // A cursor that has seen nothing.
+            None => Operation::Insert(row.with("Epoch", 0_i64).with("Sequence", 0_i64)),
+        },
+    ];
+    if topic.has_many_sources() && watch.is_some_and(|watch| watch.until == 0) {
+        operations.push(Operation::Delete(NOBODY.to_owned(), None));
+    }
+    (operations, true)
 }
 
 fn busy(topic: &Topic) -> Fault {

@@ -36,7 +36,7 @@ pub use generation::{
     read_state,
 };
 pub use live::{
-    Change, ChangedRow, Departure, KEPT, Push, RESUME, SUBSCRIPTIONS_TABLE, Start, Topic, WatchError, Watcher, Watches,
+    Change, ChangedRow, KEPT, Push, RESUME, SUBSCRIPTIONS_TABLE, Start, Topic, WatchError, Watcher, Watches,
 };
 pub use reader::{Listing, ViewReader};
 

@@ -72,7 +72,7 @@ macro_rules! engine_cases {
             a_change_that_was_not_shown_is_shown_when_it_comes_again,
             watchers_hear_of_each_change_once_and_in_order, a_view_that_nobody_watches_costs_no_read,
             a_hub_that_is_away_stops_no_view, what_was_missed_is_told_as_long_as_it_is_kept,
-            a_watch_ends_with_its_last_watcher, who_comes_back_in_time_has_missed_nothing, a_watch_is_over_with_its_time,
+            a_watch_ends_with_its_last_watcher, who_comes_back_in_time_has_missed_nothing, nobody_who_joins_is_forgotten, nothing_is_left_of_watchers_who_are_gone, a_watch_is_over_with_its_time,
             a_gap_is_looked_after, a_view_is_rebuilt_beside_the_live_one, a_rebuild_goes_on_after_a_crash,
             a_short_source_fails_the_rebuild, a_view_is_read_with_one_read,
             what_is_sealed_is_readable_until_its_person_is_erased, an_erasure_survives_a_crash_at_every_call,
@@ -1005,8 +1005,9 @@ mod top;
 
 pub use live::{
     a_hub_that_is_away_stops_no_view, a_view_that_nobody_watches_costs_no_read, a_watch_ends_with_its_last_watcher,
-    a_watch_is_over_with_its_time, watchers_hear_of_each_change_once_and_in_order,
-    what_was_missed_is_told_as_long_as_it_is_kept, who_comes_back_in_time_has_missed_nothing,
+    a_watch_is_over_with_its_time, nobody_who_joins_is_forgotten, nothing_is_left_of_watchers_who_are_gone,
+    watchers_hear_of_each_change_once_and_in_order, what_was_missed_is_told_as_long_as_it_is_kept,
+    who_comes_back_in_time_has_missed_nothing,
 };
 pub use rebuild::{
     a_gap_is_looked_after, a_rebuild_goes_on_after_a_crash, a_short_source_fails_the_rebuild,

@@ -1,16 +1,19 @@
 //! Live views: each change is told in order, whatever happens on the way, and who watches nothing pays nothing.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::{BoxFuture, join_all};
+use futures::channel::oneshot;
+use futures::future::{BoxFuture, Either, join_all, select};
 use skein_core::handler::Delivery;
-use skein_core::ports::{Clock as _, HubAccess, LiveHub, SendError, TableStore};
+use skein_core::ports::{Clock as _, HubAccess, LiveHub, SendError, TableError, TableStore, TransactError};
+use skein_core::table::{Continuation, Etag, Operation, Page, Range, StoredRow, Sweep, SweepPage};
 use skein_core::views::{
-    Change, Departure, KEPT, Push, RESUME, Start, ViewReader, ViewsHandler, WatchError, Watcher, Watches,
+    Change, KEPT, Push, RESUME, Start, Topic, ViewReader, ViewsHandler, WatchError, Watcher, Watches,
 };
 use skein_core::{Fault, Partitioning, Projection, Source, Touch};
 
@@ -174,6 +177,20 @@ impl Live {
         self.watches().start(&topic, None).await.expect("started")
     }
 
+    fn wait(&self, time: Duration) {
+        self.clock.advance_to(self.clock.now() + time);
+    }
+
+    /// Takes an event of partitions that nobody watches any more: nothing is kept of it, nor read for it.
+    async fn costs_no_more(&self, body: &[u8]) {
+        self.reading.store.all_calls();
+        self.receive(body).await;
+        let calls = self.reading.store.all_calls();
+        let keeps = |call: &Call| matches!(call, Call::Transact(keys) if keys.iter().any(|key| key.starts_with("H~")));
+        let reads = |call: &Call| matches!(call, Call::Query) || *call == Call::Get("V~".into());
+        assert!(!calls.iter().any(|call| keeps(call) || reads(call)), "{calls:?}");
+    }
+
     fn watcher(&self, group: &str, row: Option<&str>) -> Watcher {
         Watcher {
             group: group.to_owned(),
@@ -183,6 +200,9 @@ impl Live {
         }
     }
 }
+
+/// Longer than clocks differ and than ends are rounded.
+const LONG: Duration = Duration::from_secs(200);
 
 /// A client: it knows what it has seen by the numbers.
 struct Client {
@@ -357,7 +377,8 @@ pub async fn what_was_missed_is_told_as_long_as_it_is_kept(store: Arc<dyn TableS
     assert_eq!(watches.start(&other, Some(last - 3)).await.expect("started"), Start::Missed(Vec::new()));
 }
 
-/// A watch ends with its last watcher, and not before; what happens afterwards is not kept, and no number is given twice.
+/// A watch ends [`RESUME`] after its last watcher, and not before; what happens afterwards is not kept, and no number is given
+/// twice.
 pub async fn a_watch_ends_with_its_last_watcher(store: Arc<dyn TableStore>) {
     let live = Live::new(&store);
     let (purse, owner) = ("left", "left owner");
@@ -375,10 +396,11 @@ pub async fn a_watch_ends_with_its_last_watcher(store: Arc<dyn TableStore>) {
     let owners = watches.topic::<LiveOwners>(owner, None).await.expect("live");
     let purses = watches.topic::<LivePurses>(purse, None).await.expect("live");
     let (alone, crowd) = (Hub::default(), Hub { members: true, ..Hub::default() });
-    watches.leave(&owners, "left-1", Departure::Unsubscribed, &crowd).await.expect("left");
+    watches.leave(&owners, "left-1", &crowd).await.expect("left");
     live.receive(&next()).await;
     assert_eq!(live.pushes.take("left-1").len(), 2, "somebody is still there");
-    watches.leave(&owners, "left-1", Departure::Unsubscribed, &alone).await.expect("left");
+    watches.leave(&owners, "left-1", &alone).await.expect("left");
+    live.wait(RESUME + LONG);
     live.receive(&next()).await;
     assert_eq!((live.pushes.take("left-1").len(), live.pushes.take("left-2").len()), (0, 3));
 
@@ -391,25 +413,20 @@ pub async fn a_watch_ends_with_its_last_watcher(store: Arc<dyn TableStore>) {
             // The next look finds who has come.
             let found = Hub { members: true, ..Hub::default() };
             let first = std::sync::atomic::AtomicBool::new(true);
-            watches
-                .leave(&owners, leaver, Departure::Unsubscribed, &Turning { first, before: hub, after: found })
-                .await
-                .expect("left");
+            watches.leave(&owners, leaver, &Turning { first, before: hub, after: found }).await.expect("left");
         } else {
-            watches.leave(&owners, leaver, Departure::Unsubscribed, &hub).await.expect("left");
+            watches.leave(&owners, leaver, &hub).await.expect("left");
         }
         live.receive(&next()).await;
         assert_eq!(live.pushes.take("left-4").len(), 1, "{newcomer} is told");
     }
     let Start::Now { number: old, .. } = watches.start(&owners, None).await.expect("started") else { panic!("now") };
-    watches.leave(&owners, "left-4", Departure::Unsubscribed, &alone).await.expect("left");
-    watches.leave(&purses, "left-3", Departure::Unsubscribed, &alone).await.expect("left");
+    watches.leave(&owners, "left-4", &alone).await.expect("left");
+    watches.leave(&purses, "left-3", &alone).await.expect("left");
     live.pushes.take("left-3");
-    live.reading.store.all_calls();
+    live.wait(RESUME + LONG);
     live.receive(&next()).await;
-    let keeps = |call: &Call| matches!(call, Call::Transact(keys) if keys.iter().any(|key| key.starts_with("H~")));
-    let calls = live.reading.store.all_calls();
-    assert!(!calls.iter().any(keeps) && !calls.contains(&Call::Get("V~".into())), "{calls:?}");
+    live.costs_no_more(&next()).await;
     assert_eq!((live.pushes.take("left-4").len(), live.pushes.take("left-3").len()), (0, 0));
     // Who comes back was away too long.
     live.watch::<LiveOwners>("left-4", owner, None).await;
@@ -427,9 +444,11 @@ pub async fn who_comes_back_in_time_has_missed_nothing(store: Arc<dyn TableStore
     let live = Live::new(&store);
     let (purse, owner) = ("back", "back owner");
     let (watches, nobody) = (live.watches(), Hub::default());
-    let sequence = std::sync::atomic::AtomicU64::new(0);
-    let next = || balance(purse, owner, sequence.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1, 1);
-    let wait = |time: Duration| live.clock.advance_to(live.clock.now() + time);
+    let mut sequence = 0;
+    let mut next = || {
+        sequence += 1;
+        balance(purse, owner, sequence, 1)
+    };
     let purses = watches.topic::<LivePurses>(purse, Some("purse")).await.expect("live");
     let owners = watches.topic::<LiveOwners>(owner, Some("all")).await.expect("live");
     let both = [(&purses, "back-purse", "purse"), (&owners, "back-owner", "all")];
@@ -441,30 +460,20 @@ pub async fn who_comes_back_in_time_has_missed_nothing(store: Arc<dyn TableStore
         let Start::Now { number, .. } = watches.start(topic, None).await.expect("started") else { panic!("now") };
         last.push(number);
     }
-    for meanwhile in ["nothing", "others join", "others leave", "others go", "time"] {
+    for meanwhile in ["nothing", "others", "the same", "time"] {
         for (topic, group, row) in both {
-            if meanwhile == "others leave" {
-                // One is away while another one is still there.
-                let crowd = Hub { members: true, ..Hub::default() };
-                watches.leave(topic, group, Departure::Disconnected, &crowd).await.expect("left");
-                watches.leave(topic, group, Departure::Unsubscribed, &nobody).await.expect("left");
-                continue;
-            }
-            watches.leave(topic, group, Departure::Disconnected, &nobody).await.expect("left");
-            if meanwhile == "others join" || meanwhile == "others go" {
-                let other = live.watcher(&format!("{group}-other"), None);
-                watches.watch(topic, &other).await.expect("watched");
-                watches.leave(topic, &other.group, Departure::Unsubscribed, &nobody).await.expect("left");
-            }
-            if meanwhile == "others go" {
-                let same = live.watcher(group, Some(row));
-                watches.watch(topic, &same).await.expect("watched");
-                watches.leave(topic, group, Departure::Unsubscribed, &nobody).await.expect("left");
-            }
+            watches.leave(topic, group, &nobody).await.expect("left");
+            let other = match meanwhile {
+                "others" => live.watcher(&format!("{group}-other"), None),
+                "the same" => live.watcher(group, Some(row)),
+                _ => continue,
+            };
+            watches.watch(topic, &other).await.expect("watched");
+            watches.leave(topic, &other.group, &nobody).await.expect("left");
         }
         live.receive(&next()).await;
         if meanwhile == "time" {
-            wait(RESUME);
+            live.wait(RESUME);
         }
         live.receive(&next()).await;
         for (at, (topic, group, row)) in both.into_iter().enumerate() {
@@ -476,35 +485,201 @@ pub async fn who_comes_back_in_time_has_missed_nothing(store: Arc<dyn TableStore
             last[at] += 2;
         }
     }
-    // Whoever is back is not ended with the time of those who are away.
-    wait(RESUME + Duration::from_secs(200));
+    // Whoever is back does not end with the time in which they had to come.
+    live.wait(RESUME + LONG);
     live.pushes.take("back-purse");
     live.receive(&next()).await;
     assert_eq!(live.pushes.take("back-purse").len(), 1);
 
-    // Nobody came back: the watch ends with the time in which they might have.
+    // Nobody came back in time.
     for (topic, group, _) in both {
-        watches.leave(topic, group, Departure::Disconnected, &nobody).await.expect("left");
+        watches.leave(topic, group, &nobody).await.expect("left");
     }
-    wait(RESUME + Duration::from_secs(200));
+    live.wait(RESUME + LONG);
     live.receive(&next()).await;
-    live.reading.store.all_calls();
-    live.receive(&next()).await;
-    let keeps = |call: &Call| matches!(call, Call::Transact(keys) if keys.iter().any(|key| key.starts_with("H~")));
-    let calls = live.reading.store.all_calls();
-    assert!(!calls.iter().any(keeps) && !calls.contains(&Call::Get("V~".into())), "{calls:?}");
-    // Away for too long, they see what is so now.
+    live.costs_no_more(&next()).await;
     for (at, (topic, group, row)) in both.into_iter().enumerate() {
         watches.watch(topic, &live.watcher(group, Some(row))).await.expect("watched");
         let start = watches.start(topic, Some(last[at])).await.expect("started");
         assert!(matches!(start, Start::Now { .. }), "{start:?}");
-        // Whoever was away is so no longer: the last one who says so ends the watch.
-        watches.leave(topic, group, Departure::Unsubscribed, &nobody).await.expect("left");
     }
-    live.reading.store.all_calls();
-    live.receive(&next()).await;
-    let calls = live.reading.store.all_calls();
-    assert!(!calls.iter().any(keeps) && !calls.contains(&Call::Get("V~".into())), "{calls:?}");
+}
+
+/// Watchers who did not come back leave no rows behind: others who leave remove them, and whoever sweeps does where nothing
+/// happens any more.
+pub async fn nothing_is_left_of_watchers_who_are_gone(store: Arc<dyn TableStore>) {
+    let live = Live::new(&store);
+    let (purse, owner) = ("gone", "gone owner");
+    let (watches, nobody) = (live.watches(), Hub::default());
+    let rows = async |topic: &Topic| {
+        let range = Range { partition: topic.partition.clone(), from: "H~".into(), to: Some("W~~".into()), top: 1_000 };
+        let page = store.query(&topic.table, &range, None).await.expect("a page");
+        let kept = page.rows.iter().filter(|row| row.key.starts_with("H~") || row.key.starts_with("W~"));
+        kept.map(|row| row.key.clone()).collect::<Vec<_>>()
+    };
+    let purses = watches.topic::<LivePurses>(purse, None).await.expect("live");
+    let owners = watches.topic::<LiveOwners>(owner, None).await.expect("live");
+    for topic in [&purses, &owners] {
+        for n in 0..50 {
+            watches.watch(topic, &live.watcher(&format!("gone-{n:02}"), None)).await.expect("watched");
+        }
+    }
+    live.receive(&balance(purse, owner, 1, 1)).await;
+    for topic in [&purses, &owners] {
+        for n in 0..49 {
+            watches.leave(topic, &format!("gone-{n:02}"), &nobody).await.expect("left");
+        }
+        assert_eq!(rows(topic).await.len(), 51, "they may come back");
+    }
+    live.wait(RESUME + LONG);
+    for topic in [&purses, &owners] {
+        let crowd = Hub { members: true, ..Hub::default() };
+        watches.leave(topic, "gone-49", &crowd).await.expect("left");
+        let mut left = rows(topic).await;
+        left.retain(|key| key.starts_with("W~"));
+        assert_eq!(left, ["W~gone-49"]);
+        // The last one's end is told by nobody.
+    }
+    live.wait(Duration::from_secs(3 * 3600));
+    for topic in [&purses, &owners] {
+        watches.leave(topic, "gone-49", &nobody).await.expect("swept");
+        assert_eq!(rows(topic).await, [""; 0]);
+    }
+    live.costs_no_more(&balance(purse, owner, 2, 1)).await;
+}
+
+/// A store that waits before one of its calls.
+struct Gate {
+    store: Arc<dyn TableStore>,
+    calls: AtomicUsize,
+    at: usize,
+    reached: Mutex<Option<oneshot::Sender<()>>>,
+    go: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl Gate {
+    /// The store, what tells that it waits before the call of this number, from 0, and what lets it go on.
+    fn before(
+        store: &Arc<dyn TableStore>,
+        at: usize,
+    ) -> (Arc<dyn TableStore>, oneshot::Receiver<()>, oneshot::Sender<()>) {
+        let ((reached, is_reached), (goes, go)) = (oneshot::channel(), oneshot::channel());
+        let (reached, go) = (Mutex::new(Some(reached)), Mutex::new(Some(go)));
+        let gate = Gate { store: store.clone(), calls: AtomicUsize::new(0), at, reached, go };
+        (Arc::new(gate), is_reached, goes)
+    }
+
+    async fn pass(&self) {
+        if self.calls.fetch_add(1, Ordering::SeqCst) != self.at {
+            return;
+        }
+        let (reached, go) = (self.reached.lock().unwrap().take(), self.go.lock().unwrap().take());
+        if let (Some(reached), Some(go)) = (reached, go) {
+            reached.send(()).expect("somebody waits for it");
+            go.await.expect("somebody lets it go on");
+        }
+    }
+}
+
+#[async_trait]
+impl TableStore for Gate {
+    async fn get(&self, table: &str, partition: &str, key: &str) -> Result<Option<StoredRow>, TableError> {
+        self.pass().await;
+        self.store.get(table, partition, key).await
+    }
+
+    async fn query(&self, table: &str, range: &Range, from: Option<&Continuation>) -> Result<Page, TableError> {
+        self.pass().await;
+        self.store.query(table, range, from).await
+    }
+
+    async fn sweep(&self, table: &str, sweep: &Sweep, from: Option<&Continuation>) -> Result<SweepPage, TableError> {
+        self.pass().await;
+        self.store.sweep(table, sweep, from).await
+    }
+
+    async fn transact(
+        &self,
+        table: &str,
+        partition: &str,
+        operations: &[Operation],
+    ) -> Result<Vec<Option<Etag>>, TransactError> {
+        self.pass().await;
+        self.store.transact(table, partition, operations).await
+    }
+}
+
+/// Whoever joins is told of what happens, wherever between two calls of theirs somebody who left writes what was found before
+/// they came, or wherever they come while an event finds that the watch is over.
+pub async fn nobody_who_joins_is_forgotten(store: Arc<dyn TableStore>) {
+    for (at, is_same) in (0..10).flat_map(|at| [(at, false), (at, true)]) {
+        for has_many_sources in [false, true] {
+            let case = format!("joins-{at}-{is_same}-{has_many_sources}");
+            let owner = format!("{case} owner");
+            let old = format!("{case}-old");
+            let new = if is_same { old.clone() } else { format!("{case}-new") };
+            let setting = async |case: &str, owner: &str| {
+                let live = Live::new(&store);
+                let watches = live.watches();
+                let topic = match has_many_sources {
+                    true => watches.topic::<LiveOwners>(owner, None).await.expect("live"),
+                    false => watches.topic::<LivePurses>(case, None).await.expect("live"),
+                };
+                watches.watch(&topic, &live.watcher(&old, None)).await.expect("watched");
+                live.receive(&balance(case, owner, 1, 1)).await;
+                (live, topic)
+            };
+
+            let (live, topic) = setting(&case, &owner).await;
+            let first = std::sync::atomic::AtomicBool::new(true);
+            let hub = Turning { first, before: Hub::default(), after: Hub { members: is_same, ..Hub::default() } };
+            // It has read the head and the watchers, and asked the hub.
+            let (gate, waits, goes) = Gate::before(&store, 2);
+            let leaver = Watches::new(gate, live.clock.clone());
+            let mut leave = Box::pin(leaver.leave(&topic, &old, &hub));
+            assert!(matches!(select(&mut leave, waits).await, Either::Right((Ok(()), _))), "{case}");
+            let (gate, waits, goes_on) = Gate::before(&store, at);
+            let joiner = Watches::new(gate, live.clock.clone());
+            let watcher = live.watcher(&new, None);
+            let mut watch = Box::pin(joiner.watch(&topic, &watcher));
+            let done = match select(&mut watch, waits).await {
+                Either::Left((watched, _)) => Some(watched),
+                Either::Right(_) => None,
+            };
+            goes.send(()).expect("it waits");
+            leave.await.expect("left");
+            match done {
+                Some(watched) => watched.expect("watched"),
+                None => {
+                    goes_on.send(()).expect("it waits");
+                    watch.await.expect("watched");
+                }
+            }
+            live.wait(RESUME + LONG);
+            live.pushes.take(&new);
+            live.receive(&balance(&case, &owner, 2, 1)).await;
+            assert_eq!(live.pushes.take(&new).len(), 1, "{case}: joined while somebody left");
+
+            let (case, owner) = (format!("{case}-over"), format!("{owner} over"));
+            let (live, topic) = setting(&case, &owner).await;
+            live.watches().leave(&topic, &old, &Hub::default()).await.expect("left");
+            live.wait(RESUME + LONG);
+            let (gate, waits, goes) = Gate::before(&store, at);
+            let other = Live::telling(&gate, &live.pushes);
+            other.clock.advance_to(live.clock.now());
+            let body = balance(&case, &owner, 2, 1);
+            let mut receive = Box::pin(other.receive(&body));
+            let is_waiting = matches!(select(&mut receive, waits).await, Either::Right(_));
+            live.watches().watch(&topic, &live.watcher(&new, None)).await.expect("watched");
+            if is_waiting {
+                goes.send(()).expect("it waits");
+                receive.await;
+            }
+            live.pushes.take(&new);
+            live.receive(&balance(&case, &owner, 3, 1)).await;
+            assert_eq!(live.pushes.take(&new).len(), 1, "{case}: joined while the watch ended");
+        }
+    }
 }
 
 /// A hub that answers otherwise the second time.
