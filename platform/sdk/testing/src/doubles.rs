@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::channel::oneshot;
 use skein_core::blob::{Appended, BlobError, BlobStore, Listed, MAX_BLOCK_BYTES, Part, check_blob_name};
 use skein_core::personal::{DataKey, WrappedKey};
 use skein_core::ports::{
@@ -54,12 +55,27 @@ pub struct Recorder {
     calls: Mutex<Vec<(String, Call)>>,
     accidents: Mutex<VecDeque<Accident>>,
     late: Mutex<Vec<(String, String, Vec<Operation>)>>,
+    pause: Mutex<Option<Pause>>,
+}
+
+/// A call that waits.
+struct Pause {
+    /// How many calls come before it.
+    calls: usize,
+    waits: oneshot::Sender<()>,
+    go: oneshot::Receiver<()>,
 }
 
 impl Recorder {
     /// A recorder before the store.
     pub fn new(inner: Arc<dyn TableStore>) -> Arc<Self> {
-        Arc::new(Recorder { inner, calls: Mutex::default(), accidents: Mutex::default(), late: Mutex::default() })
+        Arc::new(Recorder {
+            inner,
+            calls: Mutex::default(),
+            accidents: Mutex::default(),
+            late: Mutex::default(),
+            pause: Mutex::default(),
+        })
     }
 
     /// The calls to one table since the last time, in order.
@@ -77,25 +93,48 @@ impl Recorder {
         lock(&self.accidents).extend(accidents);
     }
 
-    fn record(&self, table: &str, call: Call) {
+    /// Lets the call that follows so many others wait, before it reaches the store: the first of these tells that it waits,
+    /// the second lets it go on.
+    pub fn pause_after(&self, calls: usize) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
+        let ((waits, is_waiting), (goes, go)) = (oneshot::channel(), oneshot::channel());
+        *lock(&self.pause) = Some(Pause { calls, waits, go });
+        (is_waiting, goes)
+    }
+
+    async fn record(&self, table: &str, call: Call) {
         lock(&self.calls).push((table.to_owned(), call));
+        let due = {
+            let mut pause = lock(&self.pause);
+            match &mut *pause {
+                Some(Pause { calls: 0, .. }) => pause.take(),
+                Some(pause) => {
+                    pause.calls -= 1;
+                    None
+                }
+                None => None,
+            }
+        };
+        if let Some(Pause { waits, go, .. }) = due {
+            waits.send(()).expect("somebody waits for it");
+            go.await.expect("somebody lets it go on");
+        }
     }
 }
 
 #[async_trait]
 impl TableStore for Recorder {
     async fn get(&self, table: &str, partition: &str, key: &str) -> Result<Option<StoredRow>, TableError> {
-        self.record(table, Call::Get(key.to_owned()));
+        self.record(table, Call::Get(key.to_owned())).await;
         self.inner.get(table, partition, key).await
     }
 
     async fn query(&self, table: &str, range: &Range, from: Option<&Continuation>) -> Result<Page, TableError> {
-        self.record(table, Call::Query);
+        self.record(table, Call::Query).await;
         self.inner.query(table, range, from).await
     }
 
     async fn sweep(&self, table: &str, sweep: &Sweep, from: Option<&Continuation>) -> Result<SweepPage, TableError> {
-        self.record(table, Call::Sweep);
+        self.record(table, Call::Sweep).await;
         self.inner.sweep(table, sweep, from).await
     }
 
@@ -105,7 +144,8 @@ impl TableStore for Recorder {
         partition: &str,
         operations: &[Operation],
     ) -> Result<Vec<Option<Etag>>, TransactError> {
-        self.record(table, Call::Transact(operations.iter().map(|operation| operation.key().to_owned()).collect()));
+        self.record(table, Call::Transact(operations.iter().map(|operation| operation.key().to_owned()).collect()))
+            .await;
         let late: Vec<_> = lock(&self.late).drain(..).collect();
         for (table, partition, operations) in late {
             // Whether the late one is still in time is the store's to say.

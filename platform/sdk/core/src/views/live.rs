@@ -626,12 +626,14 @@ impl Watches {
             }
             let (watch, head) = self.head(topic).await?;
             if watch.is_some_and(|watch| watch.state(&*self.clock) == State::Over) {
-                return expire(store, &*self.clock, table, partition, &topic.head).await;
+                // Read again: whoever sweeps forgets the group afterwards.
+                expire(store, &*self.clock, table, partition, &topic.head).await?;
+                continue;
             }
             let now = self.clock.now().unix_timestamp();
             let (lasting, over) = sorted_out(store, table, partition, now).await?;
-            if !over.is_empty() {
-                written(store.transact(table, partition, &removals(&over)).await)?;
+            if !over.is_empty() && !written(store.transact(table, partition, &removals(&over)).await)? {
+                continue;
             }
             let mine = lasting.iter().find(|(watcher, _)| watcher.group == group);
             // Rounded up, so that most of those who leave after the last one have nothing to write.

@@ -1,17 +1,15 @@
 //! Live views: each change is told in order, whatever happens on the way, and who watches nothing pays nothing.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::channel::oneshot;
 use futures::future::{BoxFuture, Either, join_all, select};
 use skein_core::handler::Delivery;
-use skein_core::ports::{Clock as _, HubAccess, LiveHub, SendError, TableError, TableStore, TransactError};
-use skein_core::table::{Continuation, Etag, Operation, Page, Range, StoredRow, Sweep, SweepPage};
+use skein_core::ports::{Clock as _, HubAccess, LiveHub, SendError, TableStore};
+use skein_core::table::Range;
 use skein_core::views::{
     Change, KEPT, Push, RESUME, Start, Topic, ViewReader, ViewsHandler, WatchError, Watcher, Watches,
 };
@@ -542,71 +540,12 @@ pub async fn nothing_is_left_of_watchers_who_are_gone(store: Arc<dyn TableStore>
     }
     live.wait(Duration::from_secs(3 * 3600));
     for topic in [&purses, &owners] {
+        // Whoever sweeps forgets the connection then: what it followed has to be gone, whatever happens on the way.
+        live.reading.store.accidents([Accident::RequestLost]);
         watches.leave(topic, "gone-49", &nobody).await.expect("swept");
         assert_eq!(rows(topic).await, [""; 0]);
     }
     live.costs_no_more(&balance(purse, owner, 2, 1)).await;
-}
-
-/// A store that waits before one of its calls.
-struct Gate {
-    store: Arc<dyn TableStore>,
-    calls: AtomicUsize,
-    at: usize,
-    reached: Mutex<Option<oneshot::Sender<()>>>,
-    go: Mutex<Option<oneshot::Receiver<()>>>,
-}
-
-impl Gate {
-    /// The store, what tells that it waits before the call of this number, from 0, and what lets it go on.
-    fn before(
-        store: &Arc<dyn TableStore>,
-        at: usize,
-    ) -> (Arc<dyn TableStore>, oneshot::Receiver<()>, oneshot::Sender<()>) {
-        let ((reached, is_reached), (goes, go)) = (oneshot::channel(), oneshot::channel());
-        let (reached, go) = (Mutex::new(Some(reached)), Mutex::new(Some(go)));
-        let gate = Gate { store: store.clone(), calls: AtomicUsize::new(0), at, reached, go };
-        (Arc::new(gate), is_reached, goes)
-    }
-
-    async fn pass(&self) {
-        if self.calls.fetch_add(1, Ordering::SeqCst) != self.at {
-            return;
-        }
-        let (reached, go) = (self.reached.lock().unwrap().take(), self.go.lock().unwrap().take());
-        if let (Some(reached), Some(go)) = (reached, go) {
-            reached.send(()).expect("somebody waits for it");
-            go.await.expect("somebody lets it go on");
-        }
-    }
-}
-
-#[async_trait]
-impl TableStore for Gate {
-    async fn get(&self, table: &str, partition: &str, key: &str) -> Result<Option<StoredRow>, TableError> {
-        self.pass().await;
-        self.store.get(table, partition, key).await
-    }
-
-    async fn query(&self, table: &str, range: &Range, from: Option<&Continuation>) -> Result<Page, TableError> {
-        self.pass().await;
-        self.store.query(table, range, from).await
-    }
-
-    async fn sweep(&self, table: &str, sweep: &Sweep, from: Option<&Continuation>) -> Result<SweepPage, TableError> {
-        self.pass().await;
-        self.store.sweep(table, sweep, from).await
-    }
-
-    async fn transact(
-        &self,
-        table: &str,
-        partition: &str,
-        operations: &[Operation],
-    ) -> Result<Vec<Option<Etag>>, TransactError> {
-        self.pass().await;
-        self.store.transact(table, partition, operations).await
-    }
 }
 
 /// Whoever joins is told of what happens, wherever between two calls of theirs somebody who left writes what was found before
@@ -634,12 +573,14 @@ pub async fn nobody_who_joins_is_forgotten(store: Arc<dyn TableStore>) {
             let first = std::sync::atomic::AtomicBool::new(true);
             let hub = Turning { first, before: Hub::default(), after: Hub { members: is_same, ..Hub::default() } };
             // It has read the head and the watchers, and asked the hub.
-            let (gate, waits, goes) = Gate::before(&store, 2);
-            let leaver = Watches::new(gate, live.clock.clone());
+            let found = Recorder::new(store.clone());
+            let (waits, goes) = found.pause_after(2);
+            let leaver = Watches::new(found, live.clock.clone());
             let mut leave = Box::pin(leaver.leave(&topic, &old, &hub));
             assert!(matches!(select(&mut leave, waits).await, Either::Right((Ok(()), _))), "{case}");
-            let (gate, waits, goes_on) = Gate::before(&store, at);
-            let joiner = Watches::new(gate, live.clock.clone());
+            let joined = Recorder::new(store.clone());
+            let (waits, goes_on) = joined.pause_after(at);
+            let joiner = Watches::new(joined, live.clock.clone());
             let watcher = live.watcher(&new, None);
             let mut watch = Box::pin(joiner.watch(&topic, &watcher));
             let done = match select(&mut watch, waits).await {
@@ -664,8 +605,8 @@ pub async fn nobody_who_joins_is_forgotten(store: Arc<dyn TableStore>) {
             let (live, topic) = setting(&case, &owner).await;
             live.watches().leave(&topic, &old, &Hub::default()).await.expect("left");
             live.wait(RESUME + LONG);
-            let (gate, waits, goes) = Gate::before(&store, at);
-            let other = Live::telling(&gate, &live.pushes);
+            let other = Live::telling(&store, &live.pushes);
+            let (waits, goes) = other.reading.store.pause_after(at);
             other.clock.advance_to(live.clock.now());
             let body = balance(&case, &owner, 2, 1);
             let mut receive = Box::pin(other.receive(&body));
